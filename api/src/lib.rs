@@ -1,0 +1,1 @@
+//! BPF programs in hardware isolation.

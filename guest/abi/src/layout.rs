@@ -1,0 +1,88 @@
+//! Every guest-virtual address, in one place.
+//!
+//! ```text
+//! 0x0000_0000  supervisor  2 MiB  page tables, GDT, IDT, TSS, fault handlers  CPL0 only
+//! 0x0020_0000  image      14 MiB  guest ELF: text RX, data RW (2 MiB apart)
+//! 0x0100_0000  code       64 MiB  compiled programs                           RX
+//! 0x0800_0000  stacks             per vCPU: 2 MiB unmapped guard, 2 MiB stack RW
+//! 0x1800_0000  heap               the runtime's heap                          RW
+//! 0x4000_0000  shared             the shared slot (queues, packets, maps)     RW
+//! 0x80_0100_0000 code alias       the code region, writable while a program
+//!                                 is being placed, else unmapped              RW
+//! ```
+//!
+//! Contexts (in stack or heap) and packets (in the first 3 GiB of the shared
+//! slot) lie below 4 GiB, so that the 32-bit `data` and `data_end` of Linux's
+//! context structures hold real pointers.
+
+/// One permission per region of this size, mapped by one 2 MiB page.
+pub const REGION: u64 = 2 << 20;
+
+/// Supervisor region: nothing here is accessible at CPL3.
+pub const SUPERVISOR: u64 = 0;
+/// Where the guest ELF's `.handlers` section lies: fault handler of vector `v`
+/// at `HANDLERS + v * HANDLER_STRIDE` for 0..32, then the gate.
+pub const HANDLERS: u64 = 0x1_0000;
+/// Bytes from one handler to the next.
+pub const HANDLER_STRIDE: u64 = 64;
+/// The gate's handler ([`crate::boot::GATE_VECTOR`]).
+pub const GATE_HANDLER: u64 = HANDLERS + 32 * HANDLER_STRIDE;
+/// End of the handlers; the VMM's own tables begin here.
+pub const HANDLERS_END: u64 = 0x2_0000;
+
+/// Link address of the guest image.
+pub const IMAGE: u64 = 0x20_0000;
+/// End of what the image may take.
+pub const IMAGE_END: u64 = CODE;
+
+/// Compiled programs, executable and not writable.
+pub const CODE: u64 = 0x100_0000;
+/// Size of the code region.
+pub const CODE_SIZE: u64 = 64 << 20;
+/// Added to an address in the code region to get its writable alias. The alias
+/// is one entry of the vCPU's own PML4, present only while the gate is open.
+pub const CODE_ALIAS_OFFSET: u64 = 0x80_0000_0000;
+
+/// First vCPU's guard.
+pub const STACKS: u64 = 0x800_0000;
+/// Bytes from one vCPU's guard to the next.
+pub const STACK_STRIDE: u64 = 2 * REGION;
+/// The most vCPUs a VM may have.
+pub const MAX_VCPUS: u32 = 64;
+
+/// Lowest mapped stack address of a vCPU.
+pub const fn stack_base(vcpu: u32) -> u64 {
+    STACKS + vcpu as u64 * STACK_STRIDE + REGION
+}
+
+/// One past the highest stack address of a vCPU.
+pub const fn stack_top(vcpu: u32) -> u64 {
+    stack_base(vcpu) + REGION
+}
+
+/// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`].
+pub const HEAP: u64 = 0x1800_0000;
+/// The longest heap.
+pub const HEAP_MAX: u64 = SHARED - HEAP;
+
+/// The shared slot. An offset into it plus this is a guest address.
+pub const SHARED: u64 = 0x4000_0000;
+/// Buffers of packets and contexts must end below this offset.
+pub const LOW_SHARED: u64 = (4 << 30) - SHARED;
+
+/// Offset in the shared slot of [`crate::boot::BootInfo`].
+pub const BOOT_INFO: u64 = 0;
+/// Offset in the shared slot of the first vCPU's queue block.
+pub const QUEUES: u64 = 0x1000;
+/// Size of one vCPU's queue block ([`crate::ring`] says what is in it).
+pub const QUEUE_BLOCK: u64 = 0x8000;
+
+/// Offset of a vCPU's queue block in the shared slot.
+pub const fn queue_block(vcpu: u32) -> u64 {
+    QUEUES + vcpu as u64 * QUEUE_BLOCK
+}
+
+/// First offset that the host may give to packets, maps and buffers.
+pub const fn dynamic(vcpus: u32) -> u64 {
+    queue_block(vcpus).next_multiple_of(REGION)
+}

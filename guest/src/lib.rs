@@ -1,0 +1,2 @@
+#![doc = "The runtime inside the VM."]
+#![no_std]
