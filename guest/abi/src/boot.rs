@@ -80,4 +80,4 @@ pub struct BootInfo {
     /// CLOCK_TAI less CLOCK_MONOTONIC, ns.
     pub tai_offset_ns: u64,
 }
-const _: () = assert!(size_of::<BootInfo>() == 96);
+const _: () = assert!(size_of::<BootInfo>() == 88);
