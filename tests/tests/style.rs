@@ -26,7 +26,11 @@ fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     files(root(), "rs", &mut found);
     let read = |path: PathBuf| {
-        let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let name = path
+            .strip_prefix(root())
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         (name, std::fs::read_to_string(path).unwrap())
     };
     found.into_iter().map(read).collect()
@@ -35,13 +39,19 @@ fn sources() -> Vec<(String, String)> {
 /// The files that may contain `unsafe`, one a line, from `docs/unsafe-files.txt`.
 fn unsafe_files() -> Vec<String> {
     let text = std::fs::read_to_string(root().join("docs/unsafe-files.txt")).unwrap();
-    let names = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
-    names.map(|l| l.split_whitespace().next().unwrap_or("").to_string()).collect()
+    let names = text
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
+    names
+        .map(|l| l.split_whitespace().next().unwrap_or("").to_string())
+        .collect()
 }
 
 /// Code lines, comments and doc comments left out.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"))
+    text.lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim_start().starts_with("//"))
 }
 
 #[test]
@@ -62,8 +72,14 @@ fn unsafe_stands_only_in_the_named_files() {
         }
     }
     let stale: Vec<_> = allowed.iter().filter(|n| !used.contains(n)).collect();
-    assert!(bad.is_empty(), "unsafe outside docs/unsafe-files.txt: {bad:#?}");
-    assert!(stale.is_empty(), "no unsafe left, take off the list: {stale:#?}");
+    assert!(
+        bad.is_empty(),
+        "unsafe outside docs/unsafe-files.txt: {bad:#?}"
+    );
+    assert!(
+        stale.is_empty(),
+        "no unsafe left, take off the list: {stale:#?}"
+    );
 }
 
 #[test]
@@ -84,7 +100,10 @@ fn every_unsafe_block_says_why_it_holds() {
             }
         }
     }
-    assert!(bad.is_empty(), "no SAFETY argument within 12 lines above: {bad:#?}");
+    assert!(
+        bad.is_empty(),
+        "no SAFETY argument within 12 lines above: {bad:#?}"
+    );
 }
 
 /// A ratchet: only ever lowered. Tables and tests are what is long.
@@ -97,7 +116,10 @@ fn no_file_outgrows_one_reading() {
         .map(|(name, text)| (text.lines().count(), name))
         .filter(|(lines, _)| *lines > LONGEST_FILE)
         .collect();
-    assert!(long.is_empty(), "longer than {LONGEST_FILE} lines: {long:#?}");
+    assert!(
+        long.is_empty(),
+        "longer than {LONGEST_FILE} lines: {long:#?}"
+    );
 }
 
 #[test]
