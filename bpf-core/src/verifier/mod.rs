@@ -1,4 +1,6 @@
 //! The proof that a program is safe.
+pub mod domain;
+
 use crate::program::{MapTable, Program, ProgramDesc};
 use alloc::string::String;
 
