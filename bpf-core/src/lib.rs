@@ -19,6 +19,8 @@
 #![no_std]
 #![warn(missing_docs)]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod env;
 pub mod helper;

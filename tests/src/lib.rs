@@ -1,1 +1,3 @@
 //! Shared parts of the tests that need more than one crate.
+
+pub mod kernel;
