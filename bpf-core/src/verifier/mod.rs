@@ -4,6 +4,13 @@ pub mod domain;
 use crate::program::{MapTable, Program, ProgramDesc};
 use alloc::string::String;
 
+mod opcode;
+mod reject;
+mod structure;
+mod unverified;
+
+pub use unverified::unverified;
+
 /// `log_level` bits of `BPF_PROG_LOAD`.
 pub mod log_level {
     /// Branch states (`BPF_LOG_LEVEL1`).
