@@ -145,8 +145,8 @@ impl Analysis {
             f.saved |= effect.defs & CALLEE_SAVED;
             f.frame |= effect.uses & bit(10) != 0;
             f.may_goto |= insn.opcode == op::JMP | op::JCOND;
-            f.calls |= insn.opcode == op::JMP | op::CALL
-                || (insn.class() == op::LD && !insn.is_wide());
+            f.calls |=
+                insn.opcode == op::JMP | op::CALL || (insn.class() == op::LD && !insn.is_wide());
         }
         Ok(f)
     }

@@ -98,7 +98,10 @@ impl<'a> Compiler<'a> {
         self.buf.align(4);
         self.buf.bind(self.entry_label(k));
         self.prologue();
-        let (start, end) = (function.subprog.start as usize, function.subprog.end as usize);
+        let (start, end) = (
+            function.subprog.start as usize,
+            function.subprog.end as usize,
+        );
         let mut last = Insn::default();
         self.at = start;
         while self.at < end {
@@ -108,6 +111,9 @@ impl<'a> Compiler<'a> {
             self.instruction(last)?;
             if last.is_wide() {
                 self.at += 1;
+                if self.info.targets.get(self.at) == Some(&true) {
+                    return Err(self.unsupported());
+                }
                 self.buf.bind(self.insn_label(self.at));
             }
             self.at += 1;

@@ -97,9 +97,7 @@ impl Compiler<'_> {
         let value = match insn.src {
             0 => u64::from(next.imm as u32) << 32 | u64::from(insn.imm as u32),
             op::PSEUDO_MAP_FD => map()?.object_addr,
-            op::PSEUDO_MAP_VALUE => map()?
-                .values_addr
-                .wrapping_add(u64::from(next.imm as u32)),
+            op::PSEUDO_MAP_VALUE => map()?.values_addr.wrapping_add(u64::from(next.imm as u32)),
             op::PSEUDO_FUNC => {
                 let start = self.at as i64 + 1 + i64::from(insn.imm);
                 let label = self.entry_at(usize::try_from(start).ok())?;

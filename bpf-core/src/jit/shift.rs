@@ -30,9 +30,7 @@ impl Compiler<'_> {
         let mask = if size == Size::D { 63 } else { 31 };
         match imm & mask {
             0 => self.zero_extend(size, dst),
-            n => self
-                .buf
-                .op_imm(&shift.i8, size, dst, i64::from(n)),
+            n => self.buf.op_imm(&shift.i8, size, dst, i64::from(n)),
         }
     }
 
