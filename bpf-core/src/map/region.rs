@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::arch::x86_64::{_mm_cmpeq_epi16, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi16};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -290,6 +291,19 @@ impl Region {
                 .iter()
                 .enumerate()
                 .all(|(i, b)| self.load_u8(tail_off + i as u64) == *b)
+    }
+
+    /// Which of the eight 16-bit words at `off`, a multiple of 8, are `v`: bit
+    /// `2 * i` for word `i`.
+    #[inline(always)]
+    pub fn lanes_equal(&self, off: u64, v: u16) -> u32 {
+        let (lo, hi) = (self.load_u64(off), self.load_u64(off + 8));
+        // SAFETY: only registers are touched, and every x86-64 has SSE2.
+        let mask = unsafe {
+            let words = _mm_set_epi64x(hi as i64, lo as i64);
+            _mm_movemask_epi8(_mm_cmpeq_epi16(words, _mm_set1_epi16(v as i16)))
+        };
+        mask as u32 & 0x5555
     }
 
     /// Takes the `u32` lock at `off` (0 free, 1 taken), trying for a bounded time.
