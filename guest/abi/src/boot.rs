@@ -18,8 +18,8 @@ pub const ABORT_ENTRY: u64 = 16;
 /// Ports written with 32-bit `out` by the guest. To the host each is an
 /// allegation: checked, answered, never trusted.
 pub mod port {
-    /// This vCPU is up. EAX:EDX is the TSC; the VMM fills the clock fields of
-    /// [`BootInfo`](super::BootInfo) before it resumes.
+    /// This vCPU is up. ECX:EAX is the TSC; the VMM fills the clock fields of
+    /// [`BootInfo`](super::BootInfo) before it resumes vCPU 0.
     pub const READY: u16 = 0x500;
     /// Nothing to do: do not resume before there is a submission.
     pub const SLEEP: u16 = 0x504;
