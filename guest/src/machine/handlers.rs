@@ -7,8 +7,8 @@ use core::arch::global_asm;
 const _: () = assert!(layout::HANDLER_STRIDE == 64);
 const _: () = assert!(layout::GATE_HANDLER == layout::HANDLERS + 32 * 64);
 
-// A handler leaves [error code][RIP][CS][RFLAGS][RSP][SS] on the stack and asks
-// the VMM; it never returns by itself. Vectors with an error code of their own:
+// A handler leaves a `FaultFrame` on the stack and asks the VMM; it never returns
+// by itself. Vectors with an error code of their own:
 // 8, 10 to 14, 17, 21, 29, 30 (SDM volume 3, section 6.15).
 global_asm!(
     ".section .handlers, \"ax\", @progbits",
@@ -17,8 +17,10 @@ global_asm!(
     ".if ((0x60227d00 >> \\vector) & 1) == 0",
     "push 0",
     ".endif",
+    "push rdx",
+    "push rax",
     "mov eax, \\vector",
-    "mov dx, {fault}",
+    "mov edx, {fault}",
     "2: out dx, eax",
     "jmp 2b",
     ".endr",
@@ -26,8 +28,8 @@ global_asm!(
 );
 
 // The gate: EAX = 1 maps the writable alias of the code region, 0 unmaps it. The
-// alias is entry 1 of the vCPU's own PML4, which lies at the address that CR3
-// holds; its value is kept, not present, in entry 510. IOPL is put back because
+// alias is one entry of the vCPU's own PML4, which lies at the address that CR3
+// holds; its value is kept in another entry, not present. IOPL is put back because
 // some hosts lose it in the saved flags.
 global_asm!(
     ".section .handlers, \"ax\", @progbits",
@@ -39,9 +41,9 @@ global_asm!(
     "xor ecx, ecx",
     "test eax, eax",
     "jz 2f",
-    "mov rcx, [rbx + 510 * 8]",
+    "mov rcx, [rbx + {kept} * 8]",
     "or rcx, 7",
-    "2: mov [rbx + 8], rcx",
+    "2: mov [rbx + {alias} * 8], rcx",
     "mov rcx, cr3",
     "mov cr3, rcx",
     "or qword ptr [rsp + 32], 0x3000",
@@ -49,5 +51,7 @@ global_asm!(
     "pop rbx",
     "iretq",
     ".text",
+    kept = const layout::PML4_ALIAS_KEPT,
+    alias = const layout::PML4_ALIAS,
 );
 const _: () = assert!(layout::CODE_ALIAS_OFFSET == 1 << 39);
