@@ -18,13 +18,18 @@ fn main() -> ExitCode {
 }
 
 fn variable(name: &str) -> Result<PathBuf, String> {
-    env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set"))
+    env::var_os(name)
+        .map(PathBuf::from)
+        .ok_or(format!("{name} is not set"))
 }
 
 fn build() -> Result<(), String> {
     let workspace = variable("CARGO_MANIFEST_DIR")?.join("..");
     for source in ["guest", "bpf-core", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
     }
     let out = variable("OUT_DIR")?;
     let target_dir = out.join("guest");
@@ -44,14 +49,31 @@ fn cargo(cargo: &Path, workspace: &Path, target_dir: &Path) -> Command {
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace)
-        .args(["build", "--quiet", "--package=bpfvisor-guest", "--bin=bpfvisor-guest"])
-        .args(["--features=image", "--profile=guest", "--target", TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--package=bpfvisor-guest",
+            "--bin=bpfvisor-guest",
+        ])
+        .args([
+            "--features=image",
+            "--profile=guest",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
         .arg(target_dir);
     // What the outer cargo tells its compilers is not meant for the inner one
     // (under clippy, it would not even compile).
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let of_outer = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "CARGO_PROFILE_", "DEP_"];
+        let of_outer = [
+            "CARGO_CFG_",
+            "CARGO_FEATURE_",
+            "CARGO_PKG_",
+            "CARGO_PROFILE_",
+            "DEP_",
+        ];
         if of_outer.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }

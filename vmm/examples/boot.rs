@@ -30,9 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             drops.push(start.elapsed());
         }
     }
-    let (floor, boot) = (line("bare KVM floor", &mut floor), line("Vm::boot", &mut boot));
+    let (floor, boot) = (
+        line("bare KVM floor", &mut floor),
+        line("Vm::boot", &mut boot),
+    );
     line("drop of the VM", &mut drops);
-    println!("boot / floor (medians): {:.2}", boot.as_secs_f64() / floor.as_secs_f64());
+    println!(
+        "boot / floor (medians): {:.2}",
+        boot.as_secs_f64() / floor.as_secs_f64()
+    );
     Ok(())
 }
 

@@ -20,6 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         rounds.push(start.elapsed() / calls);
     }
     rounds.sort();
-    println!("one call: min {:?}, median {:?}; {:?}", rounds[0], rounds[7], vm.stats());
+    println!(
+        "one call: min {:?}, median {:?}; {:?}",
+        rounds[0],
+        rounds[7],
+        vm.stats()
+    );
     Ok(())
 }

@@ -204,8 +204,8 @@ impl Lane {
         }
     }
 
-    pub(crate) fn set_thread(&self, thread: std::thread::JoinHandle<()>) {
-        *own(self.thread.lock()) = Some(thread);
+    pub(crate) fn set_thread(&self, thread: Option<std::thread::JoinHandle<()>>) {
+        *own(self.thread.lock()) = thread;
     }
 
     /// Interrupts whatever the vCPU's thread does. Lost if the thread is just

@@ -21,6 +21,7 @@ mod boot;
 mod clock;
 pub mod config;
 mod core;
+mod crew;
 mod descriptors;
 mod doorbell;
 pub mod error;

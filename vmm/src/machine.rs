@@ -4,55 +4,52 @@
 use std::sync::Arc;
 
 use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::VmFd;
 
 use crate::error::BootError;
 use crate::host::{Host, kvm_error};
 use crate::memory::Private;
 use crate::shared::SharedMemory;
 
-/// A VM and the memory it runs in. The order of fields matters: KVM goes first.
+/// A new, empty VM.
+pub(crate) fn create_vm(host: &Host) -> Result<VmFd, BootError> {
+    loop {
+        match host.kvm.create_vm() {
+            Err(e) if e.errno() == libc::EINTR => {}
+            result => return result.map_err(kvm_error("create a VM")),
+        }
+    }
+}
+
+/// A VM and the memory it runs in. Every vCPU that runs holds on to it.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    vm: VmFd,
     pub(crate) private: Private,
     _shared: Arc<SharedMemory>,
 }
 
 impl Machine {
+    /// Gives `vm` its memory.
     pub(crate) fn new(
-        host: &Host,
+        vm: &VmFd,
         private: Private,
         shared: Arc<SharedMemory>,
     ) -> Result<Self, BootError> {
-        let vm = loop {
-            match host.kvm.create_vm() {
-                Err(e) if e.errno() == libc::EINTR => {}
-                result => break result.map_err(kvm_error("create a VM"))?,
-            }
-        };
         let slots = [
             slot(0, 0, private.places.private_len(), private.mapping.as_ptr()),
             slot(1, private.places.shared, shared.len(), shared.as_ptr()),
         ];
         for slot in slots {
             // SAFETY: each slot is a whole mapping that this value keeps alive
-            // until the VM is closed, and that the host reaches only through
-            // volatile accesses.
+            // for as long as a vCPU may run, and that the host reaches only
+            // through volatile accesses. (Once unmapped, KVM knows it, too.)
             unsafe { vm.set_user_memory_region(slot) }
                 .map_err(kvm_error("give the VM its memory"))?;
         }
         Ok(Self {
-            vm,
             private,
             _shared: shared,
         })
-    }
-
-    pub(crate) fn create_vcpu(&self, index: u32) -> Result<VcpuFd, BootError> {
-        self.vm
-            .create_vcpu(u64::from(index))
-            .map_err(kvm_error("create a vCPU"))
     }
 }
 

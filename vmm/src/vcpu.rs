@@ -7,11 +7,12 @@ use std::sync::mpsc::SyncSender;
 use bpfvisor_abi::boot::{ABORT_ENTRY, port};
 use bpfvisor_abi::layout;
 use kvm_bindings::kvm_regs;
-use kvm_ioctls::{VcpuExit, VcpuFd};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vm_memory::VolatileMemory;
 
 use crate::clock::Clock;
 use crate::core::Core;
+use crate::crew::{Orders, Ready};
 use crate::error::BootError;
 use crate::exception;
 use crate::fault::{Cause, FaultReport};
@@ -20,11 +21,14 @@ use crate::lane::Lane;
 use crate::machine::Machine;
 use crate::{registers, ring};
 
-/// A vCPU that has announced itself, or why there is none.
-pub(crate) type Ready = Result<(), BootError>;
-
-/// One vCPU, owned by its thread.
+/// One vCPU, owned by its thread, that has not run yet.
 pub(crate) struct Vcpu {
+    index: u32,
+    fd: VcpuFd,
+}
+
+/// One that runs.
+struct Running {
     index: u32,
     fd: VcpuFd,
     entry: u64,
@@ -46,14 +50,11 @@ enum Stop {
 }
 
 impl Vcpu {
-    /// Creates it, ready to run at `entry`.
-    pub(crate) fn new(
-        host: &Host,
-        (core, machine): (Arc<Core>, Arc<Machine>),
-        (index, entry): (u32, u64),
-        ready: SyncSender<Ready>,
-    ) -> Result<Self, BootError> {
-        let fd = machine.create_vcpu(index)?;
+    /// Creates it, with all but the registers that the entry decides.
+    pub(crate) fn new(host: &Host, vm: &VmFd, index: u32) -> Result<Self, BootError> {
+        let fd = vm
+            .create_vcpu(u64::from(index))
+            .map_err(kvm_error("create a vCPU"))?;
         fd.set_cpuid2(&host.cpuid)
             .map_err(kvm_error("set the CPUID"))?;
         let reset = fd
@@ -63,34 +64,47 @@ impl Vcpu {
             .map_err(kvm_error("set the system registers"))?;
         fd.set_xcrs(&registers::extended(host.xcr0))
             .map_err(kvm_error("set XCR0"))?;
-        fd.set_regs(&registers::entering(kvm_regs::default(), entry, index))
-            .map_err(kvm_error("set the registers"))?;
-        Ok(Self {
+        Ok(Self { index, fd })
+    }
+
+    /// Runs until the VM dies.
+    pub(crate) fn run(self, orders: Orders) {
+        let Orders {
+            core,
+            machine,
+            entry,
+            ready,
+        } = orders;
+        let regs = registers::entering(kvm_regs::default(), entry, self.index);
+        if let Err(e) = self.fd.set_regs(&regs) {
+            let _ = ready.send(Err(kvm_error("set the registers")(e)));
+            return;
+        }
+        let (Self { index, fd }, ready) = (self, Some(ready));
+        Running {
             index,
             fd,
             entry,
             core,
             machine,
-            ready: Some(ready),
-        })
+            ready,
+        }
+        .run();
     }
+}
 
-    /// Runs until the VM dies.
-    pub(crate) fn run(mut self) {
-        let report = loop {
-            if self.core.fault().is_some() {
-                break None;
-            }
+impl Running {
+    fn run(mut self) {
+        while self.core.fault().is_none() {
             match self.step() {
                 Ok(()) => {}
-                Err(Stop::Over) => break None,
-                Err(Stop::Fault(report)) => break Some(report),
+                Err(Stop::Over) => break,
+                Err(Stop::Fault(report)) => {
+                    let text = report.to_string();
+                    self.core.die(*report);
+                    self.announce(Err(BootError::Guest { text }));
+                }
             }
-        };
-        if let Some(report) = report {
-            let text = report.to_string();
-            self.core.die(*report);
-            self.announce(Err(BootError::Guest { text }));
         }
     }
 

@@ -54,7 +54,11 @@ fn sleeping_guest_is_woken_and_sleeping_caller_notified() {
 
 #[test]
 fn real_guest_boots_and_answers() {
-    let vm = Vm::boot(Config { vcpus: 2, ..small() }).expect("these tests need KVM");
+    let vm = Vm::boot(Config {
+        vcpus: 2,
+        ..small()
+    })
+    .expect("these tests need KVM");
     vm.call(code::NOP, [0; 7]).unwrap();
     assert!(vm.is_alive(), "{:?}", vm.fault());
 }
