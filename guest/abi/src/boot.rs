@@ -31,11 +31,30 @@ pub mod port {
     /// The runtime panicked; the text is in the queue block's message area, its
     /// length in EAX.
     pub const PANIC: u16 = 0x510;
-    /// A fault was taken at CPL3 (or CPL0): vector in EAX. The exception frame
-    /// is on the vCPU's CPL0 stack.
+    /// A fault was taken at CPL3 (or CPL0): vector in EAX. RSP points at a
+    /// [`FaultFrame`](super::FaultFrame) on the vCPU's CPL0 stack; all general
+    /// registers but RAX and RDX are as they were.
     pub const FAULT: u16 = 0x514;
     /// The vCPU stopped on request.
     pub const STOPPED: u16 = 0x518;
+}
+
+/// What a fault handler leaves on the CPL0 stack: it pushes an error code of 0
+/// if the processor did not, then RDX, then RAX.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct FaultFrame {
+    pub rax: u64,
+    pub rdx: u64,
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
 }
 
 /// Bits of [`BootInfo::flags`].
