@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Rebuilds every object in this folder from its source.
+# Needs Debian's clang-19, llvm-19, libbpf-dev and linux-libc-dev.
+# Usage: build.sh [OUTPUT FOLDER]
+set -euo pipefail
+cd "$(dirname "$0")"
+out=${1:-.}
+for source in *.c; do
+	clang-19 -target bpf -mcpu=v3 -O2 -g -Wall -Werror -fdebug-prefix-map="$PWD=." \
+		-fno-ident -I/usr/include/x86_64-linux-gnu -c "$source" -o "$out/${source%.c}.o"
+	llvm-strip-19 --strip-debug "$out/${source%.c}.o"
+done
