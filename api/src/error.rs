@@ -113,6 +113,14 @@ pub enum CallerError {
     /// An object file is damaged or asks for what can't be.
     #[error("{0}")]
     Object(String),
+    /// An object that can't be made or used, with Linux's errno for it.
+    #[error("{what} (errno {errno})")]
+    Create {
+        /// Which, and why.
+        what: String,
+        /// Linux's errno for it.
+        errno: i32,
+    },
     /// The operation on a map or program was refused.
     #[error("{op}: {} (errno {errno})", describe(*errno))]
     Refused {
@@ -214,7 +222,7 @@ impl CallerError {
             Self::NotAMap { .. } | Self::Fixup { .. } | Self::Argument(_) | Self::Object(_) => {
                 EINVAL
             }
-            Self::Refused { errno, .. } => *errno,
+            Self::Create { errno, .. } | Self::Refused { errno, .. } => *errno,
         }
     }
 }
