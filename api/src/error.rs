@@ -102,7 +102,10 @@ pub enum CallerError {
         what: String,
     },
     /// More maps than a program may use (64).
-    #[error("the program uses more than {} maps", bpf_core::uapi::limits::USED_MAPS)]
+    #[error(
+        "the program uses more than {} maps",
+        bpf_core::uapi::limits::USED_MAPS
+    )]
     TooManyMaps,
     /// An argument is out of bounds or of the wrong size.
     #[error("{0}")]

@@ -82,7 +82,11 @@ pub(crate) fn fix<R: Resolver>(
     Ok(Fixed {
         pins: table.pins,
         global_funcs: room.global_funcs,
-        origin: if movs.is_empty() { Vec::new() } else { room.origin },
+        origin: if movs.is_empty() {
+            Vec::new()
+        } else {
+            room.origin
+        },
         insns: room.insns,
     })
 }

@@ -77,7 +77,7 @@ impl Vm {
             .create_map(record, storage, keeps)
             .map_err(|e| vm.failed("create map", e))?;
         let info = Arc::new(MapInfo {
-            reader: HostMap::new(vm, &geometry, &object),
+            reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
             name: spec.name,
             geometry,
             links: link::Links::default(),
@@ -378,6 +378,12 @@ impl Map {
             self.check_key(key)?;
         }
         let mut next = vec![0; self.key_size()];
+        if let Some(reader) = &self.inner.info.reader
+            && let Some(answer) = reader.next_key(key, &mut next)
+        {
+            let there = found("next key", answer.map_err(|e| e.errno))?;
+            return Ok(there.then_some(next));
+        }
         let op = op::code::MAP_NEXT_KEY;
         let answer = match key {
             Some(key) => self.ask("next key", op, key, &[], 0, Some(&mut next)),
@@ -481,7 +487,11 @@ impl Map {
     }
 
     fn scratch(&self) -> Result<Block> {
-        let mut spare = self.inner.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self
+            .inner
+            .scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(block) = spare.take() {
             return Ok(block);
         }
@@ -495,7 +505,11 @@ impl Map {
     }
 
     fn put_scratch(&self, block: Block) {
-        *self.inner.scratch.lock().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        *self
+            .inner
+            .scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(block);
     }
 
     /// Where key and value lie in scratch memory.

@@ -260,7 +260,9 @@ impl Buffer {
 
     /// Notes where packet `index` lies now, if it can lie there.
     pub(crate) fn settle(&mut self, index: usize, data: u32, len: u32) -> Result<()> {
-        let inside = data.checked_add(len).is_some_and(|end| end <= self.place.cap);
+        let inside = data
+            .checked_add(len)
+            .is_some_and(|end| end <= self.place.cap);
         if !inside {
             return Err(Error::protocol(format!(
                 "packet {index} came back at {data}+{len} in a buffer of {}",

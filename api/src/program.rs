@@ -79,7 +79,11 @@ impl Vm {
             insns: &bytes,
             global_funcs: &fixed.global_funcs,
             maps: fixed.pins.clone(),
-            log_len: if spec.log_level == 0 { 0 } else { spec.log_size },
+            log_len: if spec.log_level == 0 {
+                0
+            } else {
+                spec.log_size
+            },
         };
         let loaded = self
             .inner

@@ -28,7 +28,10 @@ fn each_culprit_has_its_errno() {
 #[test]
 fn messages_name_instruction_and_fd() {
     let text = Error::from(CallerError::BadFd { insn: 3, fd: 9 }).to_string();
-    assert!(text.contains("instruction 3") && text.contains("fd 9"), "{text}");
+    assert!(
+        text.contains("instruction 3") && text.contains("fd 9"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -71,7 +71,10 @@ fn fd_array_forms_become_plain_ones() {
 fn other_wide_loads_and_their_second_halves_stay() {
     let prog = [
         wide(0, 10, 7),
-        [Insn::new(op::LD_IMM64, 1, 0, 0, 5), Insn::new(op::LD_IMM64, 0, 1, 0, 10)],
+        [
+            Insn::new(op::LD_IMM64, 1, 0, 0, 5),
+            Insn::new(op::LD_IMM64, 0, 1, 0, 10),
+        ],
     ]
     .concat();
     assert_eq!(run(&prog, &[], &[]).unwrap().insns, prog);
@@ -80,7 +83,11 @@ fn other_wide_loads_and_their_second_halves_stay() {
 #[test]
 fn wrong_fds_are_told_apart_and_named() {
     for (fd, errno) in [(5, 9), (-1, 9), (100, 22), (200, 18)] {
-        let e = error(&[vec![mov(0, 0)], wide(1, fd, 0).to_vec()].concat(), &[], &[]);
+        let e = error(
+            &[vec![mov(0, 0)], wide(1, fd, 0).to_vec()].concat(),
+            &[],
+            &[],
+        );
         assert_eq!(e.errno(), errno);
         let text = e.to_string();
         assert!(text.contains("instruction 1"), "{text}");
@@ -99,8 +106,8 @@ fn a_fixup_names_a_wide_load() {
 #[test]
 fn a_fixup_of_a_mov_makes_room_and_mends_jumps() {
     let prog = [
-        Insn::new(op::JMP | op::JEQ, 1, 0, 2, 0), // to 3
-        mov(1, 0),                                // grows
+        Insn::new(op::JMP | op::JEQ, 1, 0, 2, 0),  // to 3
+        mov(1, 0),                                 // grows
         Insn::new(op::JMP | op::CALL, 0, 1, 0, 1), // to 4
         Insn::new(op::JMP | op::JA, 0, 0, -3, 0),  // to 1
         exit(),
@@ -122,14 +129,21 @@ fn making_room_moves_function_starts() {
     let prog = [mov(1, 0), exit(), mov(2, 0), exit()];
     let out = fix(&prog, &[(0, 10), (2, 12)], &[], &[0, 2], &Fake::default()).unwrap();
     assert_eq!(out.global_funcs, [0, 3]);
-    assert_eq!(out.insns[3..5], [Insn::new(op::LD_IMM64, 2, 1, 0, 1012), Insn::default()]);
+    assert_eq!(
+        out.insns[3..5],
+        [Insn::new(op::LD_IMM64, 2, 1, 0, 1012), Insn::default()]
+    );
 }
 
 #[test]
 fn a_jump_that_can_grow_no_further_is_refused() {
     let mut prog = vec![Insn::new(op::JMP | op::JA, 0, 0, i16::MAX, 0), mov(1, 0)];
     prog.resize(40_000, exit());
-    assert!(error(&prog, &[(1, 10)], &[]).to_string().contains("too long"));
+    assert!(
+        error(&prog, &[(1, 10)], &[])
+            .to_string()
+            .contains("too long")
+    );
 }
 
 #[test]
@@ -137,9 +151,16 @@ fn bad_fixups_are_refused_with_the_instruction() {
     let prog = [wide(0, 0, 0).to_vec(), vec![exit()]].concat();
     for (index, what) in [(1, "second half"), (2, "must name"), (3, "beyond the end")] {
         let text = error(&prog, &[(index, 10)], &[]).to_string();
-        assert!(text.contains(what) && text.contains(&format!("instruction {index}")), "{text}");
+        assert!(
+            text.contains(what) && text.contains(&format!("instruction {index}")),
+            "{text}"
+        );
     }
-    assert!(error(&prog, &[(0, 10), (0, 12)], &[]).to_string().contains("two fixups"));
+    assert!(
+        error(&prog, &[(0, 10), (0, 12)], &[])
+            .to_string()
+            .contains("two fixups")
+    );
     // A wide load cut off at the end of the program.
     assert!(run(&prog[..1], &[(0, 10)], &[]).is_err());
 }

@@ -1,8 +1,9 @@
 //! Walking a map.
 
 use super::Map;
-use crate::error::Result;
-use bpf_core::uapi::MapType;
+use crate::error::{CallerError, Error, Result};
+use bpf_core::uapi::{MapType, errno};
+use std::collections::VecDeque;
 
 /// Keys of a map; see [`Map::keys`].
 #[derive(Debug)]
@@ -21,15 +22,6 @@ impl<'a> Keys<'a> {
             left: u64::from(map.max_entries()) * 2 + 16,
         }
     }
-
-    /// Arrays need not be asked for their keys.
-    fn next_index(&mut self) -> Option<Vec<u8>> {
-        let next = match &self.last {
-            None => 0,
-            Some(key) => u32::from_ne_bytes(key.as_slice().try_into().ok()?) + 1,
-        };
-        (next < self.map.max_entries()).then(|| next.to_ne_bytes().to_vec())
-    }
 }
 
 impl Iterator for Keys<'_> {
@@ -37,12 +29,7 @@ impl Iterator for Keys<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let next = if is_indexed(self.map.map_type()) {
-            Ok(self.next_index())
-        } else {
-            self.map.next_key(self.last.as_deref())
-        };
-        match next {
+        match self.map.next_key(self.last.as_deref()) {
             Ok(Some(key)) => {
                 self.last = Some(key.clone());
                 Some(Ok(key))
@@ -59,39 +46,132 @@ impl Iterator for Keys<'_> {
     }
 }
 
-/// Whether the keys are the numbers below `max_entries`.
-fn is_indexed(map_type: MapType) -> bool {
-    use MapType::*;
-    matches!(
-        map_type,
-        Array | PercpuArray | ProgArray | ArrayOfMaps | Devmap | Cpumap | Xskmap | PerfEventArray
-    )
+/// A key with its value.
+type Element = (Vec<u8>, Vec<u8>);
+
+/// Keys and values of a map; see [`Map::iter`]. Hash tables and arrays are read
+/// from shared memory some hundred elements at a time, others key by key.
+#[derive(Debug)]
+pub struct Iter<'a> {
+    map: &'a Map,
+    how: How<'a>,
 }
 
-/// Keys and values of a map; see [`Map::iter`].
 #[derive(Debug)]
-pub struct Iter<'a>(Keys<'a>);
+enum How<'a> {
+    Batch {
+        ready: VecDeque<Element>,
+        next: Option<u64>,
+        /// Elements that one batch has room for.
+        room: usize,
+    },
+    ByKey(Keys<'a>),
+}
+
+/// Elements in the first batch; a bucket that needs more doubles it.
+const ROOM: usize = 256;
 
 impl<'a> Iter<'a> {
     pub(super) fn new(map: &'a Map) -> Self {
-        Self(Keys::new(map))
+        use MapType::*;
+        let batches = matches!(
+            map.map_type(),
+            Hash | LruHash | PercpuHash | LruPercpuHash | Array | PercpuArray
+        );
+        let how = if batches {
+            How::Batch {
+                ready: VecDeque::new(),
+                next: Some(0),
+                room: ROOM,
+            }
+        } else {
+            How::ByKey(Keys::new(map))
+        };
+        Self { map, how }
+    }
+}
+
+/// What the next batch was.
+enum Step {
+    Elements(VecDeque<Element>, Option<u64>),
+    MoreRoom,
+    ByKey,
+}
+
+fn step(map: &Map, position: u64, room: usize) -> Result<Step> {
+    let (key, value) = (map.key_size(), map.value_len());
+    let mut keys = vec![0; key * room];
+    let mut values = vec![0; value * room];
+    let reader = map.inner.info.reader.as_ref();
+    let Some(answer) = reader.and_then(|r| r.batch(position, &mut keys, &mut values)) else {
+        return Ok(Step::ByKey);
+    };
+    match answer {
+        Ok((count, next)) => {
+            let pairs = keys
+                .chunks(key)
+                .zip(values.chunks(value))
+                .take(count as usize);
+            let elements = pairs.map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            // No progress is no end either: do not trust it to come.
+            let next = next.filter(|&n| n > position);
+            Ok(Step::Elements(elements, next))
+        }
+        Err(e) if e.errno == errno::ENOENT => Ok(Step::Elements(VecDeque::new(), None)),
+        Err(e) if e.errno == errno::ENOSPC && room < 1 << 20 => Ok(Step::MoreRoom),
+        Err(e) => Err(Error::from(CallerError::Refused {
+            op: "batch lookup",
+            errno: e.errno,
+        })),
     }
 }
 
 impl Iterator for Iter<'_> {
-    type Item = Result<(Vec<u8>, Vec<u8>)>;
+    type Item = Result<Element>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let key = match self.0.next()? {
-                Ok(key) => key,
-                Err(e) => return Some(Err(e)),
-            };
-            match self.0.map.get(&key) {
-                Ok(Some(value)) => return Some(Ok((key, value))),
-                Ok(None) => {} // gone meanwhile, or an empty slot
-                Err(e) => return Some(Err(e)),
+            match &mut self.how {
+                How::ByKey(keys) => match keys.next()? {
+                    Err(e) => return Some(Err(e)),
+                    Ok(key) => match self.map.get(&key) {
+                        Ok(Some(value)) => return Some(Ok((key, value))),
+                        Ok(None) => {} // gone meanwhile, or an empty slot
+                        Err(e) => return Some(Err(e)),
+                    },
+                },
+                How::Batch { ready, next, room } => {
+                    if let Some(element) = ready.pop_front() {
+                        return Some(Ok(element));
+                    }
+                    let position = (*next)?;
+                    match step(self.map, position, *room) {
+                        Ok(Step::Elements(elements, after)) => {
+                            (*ready, *next) = (elements, after);
+                        }
+                        Ok(Step::MoreRoom) => *room *= 2,
+                        Ok(Step::ByKey) if position == 0 => {
+                            self.how = How::ByKey(Keys::new(self.map));
+                        }
+                        Ok(Step::ByKey) => {
+                            *next = None;
+                            return Some(Err(busy()));
+                        }
+                        Err(e) => {
+                            *next = None;
+                            return Some(Err(e));
+                        }
+                    }
+                }
             }
         }
     }
+}
+
+fn busy() -> Error {
+    CallerError::Refused {
+        op: "batch lookup",
+        errno: errno::EBUSY,
+    }
+    .into()
 }

@@ -39,7 +39,7 @@ pub(super) enum Type {
     },
     DataSection {
         name: String,
-        variables: Vec<Variable>,
+        variables: Vec<u32>,
     },
     #[default]
     Other,
@@ -50,12 +50,6 @@ pub(super) struct Member {
     pub name: String,
     pub of: u32,
     /// In bits.
-    pub offset: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Variable {
-    pub of: u32,
     pub offset: u32,
 }
 
@@ -130,8 +124,8 @@ impl Btf {
         }
     }
 
-    /// Variables of a section, with their names.
-    pub fn variables(&self, section: &str) -> Vec<(&str, Variable)> {
+    /// Variables of a section: names and types.
+    pub fn variables(&self, section: &str) -> Vec<(&str, u32)> {
         let found = self.types.iter().find_map(|t| match t {
             Type::DataSection { name, variables } if name == section => Some(variables),
             _ => None,
@@ -139,14 +133,8 @@ impl Btf {
         found
             .into_iter()
             .flatten()
-            .filter_map(|v| match self.types.get(v.of as usize)? {
-                Type::Variable { name, of } => Some((
-                    name.as_str(),
-                    Variable {
-                        of: *of,
-                        offset: v.offset,
-                    },
-                )),
+            .filter_map(|&id| match self.types.get(id as usize)? {
+                Type::Variable { name, of } => Some((name.as_str(), *of)),
                 _ => None,
             })
             .collect()
@@ -203,8 +191,8 @@ fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
             name,
             variables: (0..count)
                 .map(|_| {
-                    let (of, offset, _size) = (r.u32()?, r.u32()?, r.u32()?);
-                    Some(Variable { of, offset })
+                    let (of, _offset, _size) = (r.u32()?, r.u32()?, r.u32()?);
+                    Some(of)
                 })
                 .collect::<Option<_>>()?,
         },
@@ -226,7 +214,11 @@ fn read_member(r: &mut Reader<'_>, strings: &[u8], bitfields: bool) -> Option<Me
     Some(Member {
         name: string(strings, name)?,
         of,
-        offset: if bitfields { offset & 0xff_ffff } else { offset },
+        offset: if bitfields {
+            offset & 0xff_ffff
+        } else {
+            offset
+        },
     })
 }
 

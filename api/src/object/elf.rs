@@ -83,7 +83,10 @@ impl<'d> Elf<'d> {
 
     /// Every index that others use must be one.
     fn check(&self) -> Result<()> {
-        let symbols = self.symbols.iter().all(|s| s.section.is_none_or(|i| i < self.sections.len()));
+        let symbols = self
+            .symbols
+            .iter()
+            .all(|s| s.section.is_none_or(|i| i < self.sections.len()));
         let relocs = self
             .sections
             .iter()
@@ -147,14 +150,14 @@ fn read_section<'d>(section: &ElfSection<'d, '_>) -> Result<Section<'d>> {
         name: section.name().map_err(damaged)?,
         data: section.data().map_err(damaged)?,
         size: section.size(),
-        exec: sh_flags & u64::from(elf::SHF_EXECINSTR) != 0,
+        exec: sh_flags.0 & elf::SHF_EXECINSTR.0 != 0,
         relocs,
     })
 }
 
 fn read_symbol<'d>(symbol: &ElfSymbol<'d, '_>) -> Result<Symbol<'d>> {
     let other = match symbol.flags() {
-        SymbolFlags::Elf { st_other, .. } => st_other,
+        SymbolFlags::Elf { st_other, .. } => st_other.0,
         _ => 0,
     };
     Ok(Symbol {
@@ -170,6 +173,6 @@ fn read_symbol<'d>(symbol: &ElfSymbol<'d, '_>) -> Result<Symbol<'d>> {
         },
         global: symbol.is_global(),
         weak: symbol.is_weak(),
-        hidden: other & 3 != elf::STV_DEFAULT,
+        hidden: other & 3 != 0,
     })
 }

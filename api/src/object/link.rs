@@ -162,10 +162,9 @@ impl<'d> Job<'_, '_, 'd> {
             match symbol {
                 _ if is_call(&insn) => self.call(&here, symbol)?,
                 Some(symbol) if insn.is_wide() => self.load(&here, symbol)?,
-                Some(symbol) => return Err(here.refuse(format!(
-                    "an unexpected reference to {:?}",
-                    symbol.name
-                ))),
+                Some(symbol) => {
+                    return Err(here.refuse(format!("an unexpected reference to {:?}", symbol.name)));
+                }
                 None => {}
             }
         }
@@ -236,8 +235,7 @@ impl<'d> Job<'_, '_, 'd> {
 }
 
 fn is_call(insn: &Insn) -> bool {
-    insn.opcode == op::JMP | op::CALL
-        && matches!(insn.src, op::PSEUDO_CALL | op::PSEUDO_KFUNC_CALL)
+    insn.opcode == op::JMP | op::CALL && matches!(insn.src, op::PSEUDO_CALL | op::PSEUDO_KFUNC_CALL)
 }
 
 /// The section that defines a symbol.

@@ -60,7 +60,7 @@ pub(super) fn collect(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapDef>> {
     let mut maps = Vec::new();
     for (index, section) in elf.sections.iter().enumerate() {
         match section.name {
-            ".maps" => btf_maps(index, btf, &mut maps)?,
+            ".maps" => btf_maps(elf, index, btf, &mut maps)?,
             "maps" => legacy_maps(elf, index, section, &mut maps)?,
             name if is_data(name) && section.size > 0 => maps.push(data_map(index, section)?),
             _ => {}
@@ -142,16 +142,23 @@ fn legacy_words(data: &[u8], at: u64) -> Option<[u32; 5]> {
         .ok()
 }
 
-fn btf_maps(index: usize, btf: &Btf, maps: &mut Vec<MapDef>) -> Result<()> {
+fn btf_maps(elf: &Elf<'_>, index: usize, btf: &Btf, maps: &mut Vec<MapDef>) -> Result<()> {
     let variables = btf.variables(".maps");
     if variables.is_empty() {
         return Err(Error::object(
             "section .maps has no BTF that describes it: compile with clang -g",
         ));
     }
-    for (name, variable) in variables {
-        let def = MapDef::named(name, index, u64::from(variable.offset));
-        maps.push(btf_map(btf, variable.of, def)?);
+    for (name, of) in variables {
+        // Offsets in BTF are only filled in by static linkers; symbols have them.
+        let symbols = &elf.symbols;
+        let symbol = symbols
+            .iter()
+            .find(|s| s.section == Some(index) && s.name == name);
+        let offset = symbol.map(|s| s.value).ok_or_else(|| {
+            Error::object(format!("map {name:?}: the object has no symbol for it"))
+        })?;
+        maps.push(btf_map(btf, of, MapDef::named(name, index, offset))?);
     }
     Ok(())
 }
