@@ -1,4 +1,17 @@
 //! The BPF instruction format (RFC 9669, section 3).
+//!
+//! [`Insn`] is the raw form: fields as they lie in memory, nothing checked.
+//! [`Insn::decode`] turns it into an [`Op`], the checked form on which verifier,
+//! compiler, interpreter and disassembler match; [`Op::encode`] is its inverse.
+//! [`build`] has short constructors for programs written in Rust.
+pub mod build;
+mod decode;
+mod encode;
+mod error;
+mod operation;
+
+pub use error::{DecodeError, Field};
+pub use operation::{AluOp, AtomicOp, Cond, Op, Operand, Reg, Size, Swap, Wide, Width};
 
 /// One 64-bit instruction slot, decoded into its fields.
 ///

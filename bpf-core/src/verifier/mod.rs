@@ -1,6 +1,15 @@
 //! The proof that a program is safe.
+pub mod domain;
+
 use crate::program::{MapTable, Program, ProgramDesc};
 use alloc::string::String;
+
+mod opcode;
+mod reject;
+mod structure;
+mod unverified;
+
+pub use unverified::unverified;
 
 /// `log_level` bits of `BPF_PROG_LOAD`.
 pub mod log_level {

@@ -1,0 +1,1 @@
+//! Deductions between the descriptions of one number.

@@ -1,0 +1,4 @@
+//! Runs compiled programs inside the test process.
+
+mod exec;
+pub mod world;
