@@ -50,7 +50,7 @@ fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
         source: io::Error::other(e),
     })?;
     image.load(&private.mapping)?;
-    private.populate_stacks();
+    private.populate_for_boot();
     Ok(())
 }
 

@@ -150,15 +150,17 @@ impl Running {
         }
     }
 
-    /// The guest is up. The first vCPU's clock is everyone's.
+    /// The guest is up. The first vCPU's clock is everyone's; whoever boots need
+    /// not wait for it.
     fn ready(&mut self) -> Verdict {
-        if self.index == 0 && self.ready.is_some() {
+        let first = self.index == 0 && self.ready.is_some();
+        self.announce(Ok(()));
+        if first {
             let clock = Clock::measure(&self.fd);
             if clock.is_none_or(|clock| self.core.shared.set_clock(&clock).is_err()) {
                 return Err(self.ended(Cause::KvmInternal, "the clock could not be read"));
             }
         }
-        self.announce(Ok(()));
         Ok(())
     }
 
