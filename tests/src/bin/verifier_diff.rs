@@ -1,9 +1,9 @@
 //! Gives random programs to the kernel's verifier and to ours, and reports where
 //! they differ.
 //!
-//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N]
+//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1]
 //!
-//! Prints counts, the share of programs that the kernel accepts, and minimised
+//! `--why 1` also counts the kernel's reasons. Prints counts, the share of programs that the kernel accepts, and minimised
 //! examples with both reasons. Exits with 1 where the verdicts differ.
 
 use bpfvisor_tests::generate::{Kind, Sample, generate};
@@ -17,6 +17,7 @@ struct Args {
     count: u64,
     kind: Kind,
     show: usize,
+    why: bool,
 }
 
 impl Args {
@@ -26,6 +27,7 @@ impl Args {
             count: 1000,
             kind: Kind::Bounds,
             show: 5,
+            why: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -35,6 +37,7 @@ impl Args {
                 "--seed" => args.seed = number()?,
                 "--count" => args.count = number()?,
                 "--show" => args.show = number()? as usize,
+                "--why" => args.why = number()? == 1,
                 "--kind" => {
                     let unknown = format!("--kind {value}: not alu, bounds or mutant");
                     args.kind = Kind::from_name(&value).ok_or(unknown)?;
@@ -47,6 +50,8 @@ impl Args {
 }
 
 fn main() -> ExitCode {
+    // A panic of the verifier is a result here, reported with its program.
+    std::panic::set_hook(Box::new(|_| {}));
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -65,10 +70,18 @@ fn run() -> Result<bool, String> {
     let mut shown: BTreeMap<Agreement, usize> = BTreeMap::new();
     let mut time = [Duration::ZERO; 2];
     let mut processed = [0u64; 2];
+    let mut useful = 0;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for seed in args.seed..args.seed + args.count {
         let sample = generate(args.kind, seed);
         let (agreement, kernel, ours) = referee.compare(&sample);
         *counts.entry(agreement).or_default() += 1;
+        if args.why && kernel.errno != 0 {
+            *reasons
+                .entry(shape(&referee.kernel(&sample, 1).reason))
+                .or_default() += 1;
+        }
+        useful += u64::from(kernel.errno == 0);
         time[0] += kernel.time;
         time[1] += ours.time;
         if agreement == Agreement::BothAccept {
@@ -81,8 +94,11 @@ fn run() -> Result<bool, String> {
             show(&referee, seed, &sample, agreement);
         }
     }
-    let accepted = [Agreement::BothAccept, Agreement::FalseReject];
-    let useful: u64 = accepted.iter().filter_map(|a| counts.get(a)).sum();
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+    for (reason, n) in reasons.iter().take(30) {
+        println!("{n:6} {reason}");
+    }
     println!("{counts:?}");
     println!("accepted by the kernel: {useful} of {}", args.count);
     println!("time: kernel {:?}, ours {:?}", time[0], time[1]);
@@ -91,6 +107,19 @@ fn run() -> Result<bool, String> {
         processed[0], processed[1]
     );
     Ok(!counts.keys().any(|a| a.is_disagreement()))
+}
+
+/// A reason without its numbers.
+fn shape(reason: &str) -> String {
+    let mut out = String::new();
+    for c in reason.chars() {
+        match c {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn show(referee: &Referee, seed: u64, sample: &Sample, agreement: Agreement) {
