@@ -5,9 +5,9 @@
 //! guest, made-up ones in [`hosted`]. BPF-to-BPF calls are calls of the
 //! interpreter itself; a function's registers are local to that call.
 //!
-//! ```ignore
+//! ```
 //! use bpf_core::{asm, interp::{self, hosted::Hosted}, program::Program};
-//! let insns = asm::assemble("r0 = *(u16 *)(r1 +2); r0 = be16 r0; exit").unwrap();
+//! let insns = asm::assemble("r0 = *(u16 *)(r1 +2)\n r0 = be16 r0\n exit").unwrap();
 //! let prog = Program { insns, ..Program::default() };
 //! let mut host = Hosted::new();
 //! let mem = host.add_memory(vec![0, 0, 1, 2]);
