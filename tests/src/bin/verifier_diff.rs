@@ -3,9 +3,12 @@
 //!
 //!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1]
 //!
-//! `--why 1` also counts the kernel's reasons. Prints counts, the share of programs that the kernel accepts, and minimised
-//! examples with both reasons. Exits with 1 where the verdicts differ.
+//! Prints one minimised example for each of the first `--show` ways in which the
+//! verdicts differ (how, and both reasons without their numbers), then counts,
+//! and the share of programs that the kernel accepts. `--why 1` also counts the
+//! kernel's reasons. Exits with 1 where verdicts differ.
 
+use bpf_core::disasm::listing;
 use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise};
 use std::collections::BTreeMap;
@@ -52,9 +55,18 @@ impl Args {
 fn main() -> ExitCode {
     // A panic of the verifier is a result here, reported with its program.
     std::panic::set_hook(Box::new(|_| {}));
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let report = Args::parse().and_then(|args| {
+        let referee = Referee::new().map_err(|e| e.to_string())?;
+        let mut report = Report::default();
+        for seed in args.seed..args.seed + args.count {
+            report.try_seed(&args, &referee, seed);
+        }
+        report.print(args.count);
+        Ok(report)
+    });
+    match report {
+        Ok(report) if report.ways.is_empty() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(message) => {
             eprintln!("verifier_diff: {message}");
             ExitCode::from(2)
@@ -62,51 +74,82 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the verdicts agreed throughout.
-fn run() -> Result<bool, String> {
-    let args = Args::parse()?;
-    let referee = Referee::new().map_err(|e| e.to_string())?;
-    let mut counts: BTreeMap<Agreement, u64> = BTreeMap::new();
-    let mut shown: BTreeMap<Agreement, usize> = BTreeMap::new();
-    let mut time = [Duration::ZERO; 2];
-    let mut processed = [0u64; 2];
-    let mut useful = 0;
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for seed in args.seed..args.seed + args.count {
+/// Figures for one judge.
+#[derive(Default)]
+struct Judge {
+    time: Duration,
+    processed: u64,
+}
+
+impl Judge {
+    fn add(&mut self, verdict: &Verdict) {
+        self.time += verdict.time;
+        self.processed += u64::from(verdict.processed);
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    counts: BTreeMap<Agreement, u64>,
+    /// Ways to differ, and how often.
+    ways: BTreeMap<(Agreement, String, String), u64>,
+    reasons: BTreeMap<String, u64>,
+    useful: u64,
+    kernel: Judge,
+    ours: Judge,
+}
+
+impl Report {
+    fn try_seed(&mut self, args: &Args, referee: &Referee, seed: u64) {
         let sample = generate(args.kind, seed);
         let (agreement, kernel, ours) = referee.compare(&sample);
-        *counts.entry(agreement).or_default() += 1;
-        if args.why && kernel.errno != 0 {
-            *reasons
-                .entry(shape(&referee.kernel(&sample, 1).reason))
-                .or_default() += 1;
-        }
-        useful += u64::from(kernel.errno == 0);
-        time[0] += kernel.time;
-        time[1] += ours.time;
+        *self.counts.entry(agreement).or_default() += 1;
+        self.useful += u64::from(kernel.errno == 0);
         if agreement == Agreement::BothAccept {
-            processed[0] += u64::from(kernel.processed);
-            processed[1] += u64::from(ours.processed);
+            self.kernel.add(&kernel);
+            self.ours.add(&ours);
         }
-        let seen = shown.entry(agreement).or_default();
-        if agreement.is_disagreement() && *seen < args.show {
-            *seen += 1;
-            show(&referee, seed, &sample, agreement);
+        if kernel.errno != 0 && (args.why || agreement.is_disagreement()) {
+            let reason = shape(&referee.kernel(&sample, 1).reason);
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+        if agreement.is_disagreement() {
+            self.differ(args, referee, seed, &sample);
         }
     }
-    let mut reasons: Vec<_> = reasons.into_iter().collect();
-    reasons.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
-    for (reason, n) in reasons.iter().take(30) {
-        println!("{n:6} {reason}");
+
+    fn differ(&mut self, args: &Args, referee: &Referee, seed: u64, sample: &Sample) {
+        let way = way(referee, sample);
+        let seen = self.ways.entry(way.clone()).or_default();
+        *seen += 1;
+        if *seen == 1 && self.ways.len() <= args.show {
+            show(referee, seed, sample, &way);
+        }
     }
-    println!("{counts:?}");
-    println!("accepted by the kernel: {useful} of {}", args.count);
-    println!("time: kernel {:?}, ours {:?}", time[0], time[1]);
-    println!(
-        "processed in programs that both accept: kernel {}, ours {}",
-        processed[0], processed[1]
-    );
-    Ok(!counts.keys().any(|a| a.is_disagreement()))
+
+    fn print(&self, count: u64) {
+        for ((agreement, kernel, ours), n) in &self.ways {
+            println!("{n:6} {agreement:?}: kernel {kernel:?}, ours {ours:?}");
+        }
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        for (reason, n) in reasons.iter().take(30) {
+            println!("{n:6} {reason}");
+        }
+        println!("{:?}", self.counts);
+        println!("accepted by the kernel: {} of {count}", self.useful);
+        for (name, judge) in [("kernel", &self.kernel), ("ours", &self.ours)] {
+            let Judge { time, processed } = judge;
+            println!("{name}, where both accept: {processed} instructions in {time:?}");
+        }
+    }
+}
+
+/// How the verdicts on a program differ.
+fn way(referee: &Referee, sample: &Sample) -> (Agreement, String, String) {
+    let (kernel, ours) = (referee.kernel(sample, 1), referee.ours(sample));
+    let agreement = Agreement::of(&kernel, &ours);
+    (agreement, shape(&kernel.reason), shape(&ours.reason))
 }
 
 /// A reason without its numbers.
@@ -122,20 +165,17 @@ fn shape(reason: &str) -> String {
     out
 }
 
-fn show(referee: &Referee, seed: u64, sample: &Sample, agreement: Agreement) {
-    let same = |trial: &Sample| {
-        let (kernel, ours) = (referee.kernel(trial, 0), referee.ours(trial));
-        Agreement::of(&kernel, &ours) == agreement
-    };
-    let small = minimise(sample, same);
+fn show(referee: &Referee, seed: u64, sample: &Sample, like: &(Agreement, String, String)) {
+    // The cheap comparison first: most attempts end there.
+    let small = minimise(sample, |trial| {
+        referee.compare(trial).0 == like.0 && way(referee, trial) == *like
+    });
     let (kernel, ours) = (referee.kernel(&small, 1), referee.ours(&small));
     let text = |v: &Verdict| match v.errno {
         0 => "accepts".to_owned(),
         errno => format!("errno {errno}: {}", v.reason),
     };
-    println!("== {agreement:?}, seed {seed}, {:?}", small.prog_type);
-    println!("   kernel: {}\n   ours:   {}", text(&kernel), text(&ours));
-    for (at, insn) in small.insns.iter().enumerate() {
-        println!("   {at:3}: {insn:02x?}");
-    }
+    println!("== {:?}, seed {seed}, {:?}", like.0, small.prog_type);
+    println!("kernel: {}\nours:   {}", text(&kernel), text(&ours));
+    println!("{}", listing(&small.insns));
 }
