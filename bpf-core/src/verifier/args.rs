@@ -14,7 +14,6 @@ pub(crate) const TAIL_CALL: u32 = 12;
 const MAP_LOOKUP: u32 = 1;
 const SPIN_LOCK: u32 = 93;
 pub(crate) const SPIN_UNLOCK: u32 = 94;
-const RINGBUF_RESERVE: u32 = 131;
 
 /// What the arguments of one call taught.
 #[derive(Default)]
@@ -41,9 +40,6 @@ impl Verifier<'_> {
         if let Some(m) = &call.map {
             let map_type = self.map_of(m).map_type;
             map_fits(map_type, id)?;
-            if id == LOOKUP_ADDS_NOTHING {
-                return Ok(());
-            }
         } else {
             map_fits(MapType::Unspec, id)?;
         }
@@ -58,14 +54,14 @@ impl Verifier<'_> {
             bail!(EINVAL, "invalid func unknown#{id}");
         }
         if !helper::offered(id, self.desc.prog_type) {
-            bail!(EINVAL, "program of this type cannot use helper bpf_{name}#{id}");
+            bail!(EINVAL, "program of this type cannot use helper {name}#{id}");
         }
         if !self.desc.gpl && helper::gpl_only(id) {
             bail!(EINVAL, "cannot call GPL-restricted function from non-GPL compatible program");
         }
         match helper::proto(id) {
             Some(p) => Ok(p),
-            None => unsupported!("helper bpf_{name}#{id} is not available"),
+            None => unsupported!("helper {name}#{id} is not available"),
         }
     }
 
@@ -380,7 +376,7 @@ impl Verifier<'_> {
                 self.st.refs.push(Ref { id, insn: pc as u32 });
                 Reg {
                     or_null: true,
-                    alloc: id != 0 && RINGBUF_RESERVE != 0,
+                    alloc: true,
                     id,
                     ref_id: id,
                     ..Reg::pointer_to(Kind::Mem, i32::try_from(size).unwrap_or(i32::MAX))
@@ -435,9 +431,6 @@ impl Verifier<'_> {
         Ok(())
     }
 }
-
-/// No helper has this number; see [`Verifier::call_helper`].
-const LOOKUP_ADDS_NOTHING: u32 = 0;
 
 /// Whether a register's kind is one that the argument takes.
 fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
@@ -495,7 +488,7 @@ fn map_fits(map: MapType, id: u32) -> Res<()> {
     };
     if !(by_map && by_helper) {
         let (n, name) = (map as u32, helper::name(id));
-        bail!(EINVAL, "cannot pass map_type {n} into func bpf_{name}#{id}");
+        bail!(EINVAL, "cannot pass map_type {n} into func {name}#{id}");
     }
     Ok(())
 }

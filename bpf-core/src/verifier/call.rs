@@ -245,7 +245,10 @@ fn enter(st: &mut State, callsite: usize, subprog: usize, callback: Option<Callb
     }
     let mut frame = Frame::new(callsite, subprog, depth);
     frame.callback = callback;
-    Rc::make_mut(&mut st.frames[depth - 1]).regs[..6].fill(Reg::NOT_INIT);
+    if callback.is_none() {
+        // A callback returns to the very call, which needs its arguments again.
+        Rc::make_mut(&mut st.frames[depth - 1]).regs[..6].fill(Reg::NOT_INIT);
+    }
     st.frames.push(Rc::new(frame));
     st.written[depth] = u64::MAX;
     Ok(())

@@ -150,6 +150,9 @@ impl<'a> Verifier<'a> {
                 && desc.flags & prog_flags::ANY_ALIGNMENT == 0,
             shape,
         };
+        if v.observer.is_some() {
+            v.nodes.all_precise();
+        }
         v.find_prune_points();
         v.enter_main();
         v
@@ -157,14 +160,14 @@ impl<'a> Verifier<'a> {
 
     fn enter_main(&mut self) {
         let flat = self.desc.flat;
+        let of_flat = self.desc.prog_type == ProgType::Flat;
         let frame = self.frame();
-        if let (ProgType::Flat, flat) = (self.desc.prog_type, flat) {
-            let frame = self.frame();
-            frame.regs[1] = Reg::pointer_to(Kind::Mem, i32::try_from(flat.min).unwrap_or(i32::MAX));
+        frame.regs[1] = Reg::pointer(Kind::Ctx);
+        if of_flat {
+            let bytes = i32::try_from(flat.min).unwrap_or(i32::MAX);
+            frame.regs[1] = Reg::pointer_to(Kind::Mem, bytes);
             frame.regs[2] =
                 Reg::scalar(Scalar::from_urange(u64::from(flat.min), u64::from(flat.max)));
-        } else {
-            frame.regs[1] = Reg::pointer(Kind::Ctx);
         }
     }
 
@@ -246,7 +249,7 @@ impl<'a> Verifier<'a> {
         opcode::check_reached(insn)?;
         self.aux[pc].seen = true;
         if let Some(o) = self.observer.as_deref_mut() {
-            super::observe(o, pc, &self.st);
+            super::observe(o, pc, &self.st, self.live[pc]);
         }
         let next = self.step(pc, insn)?;
         self.log_effect(insn);

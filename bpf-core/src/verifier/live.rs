@@ -44,7 +44,7 @@ fn after(insns: &[Insn], live: &[u16], at: usize, i: &Insn) -> u16 {
 }
 
 /// Registers read and registers written.
-fn effect(i: &Insn) -> (u16, u16) {
+pub(crate) fn effect(i: &Insn) -> (u16, u16) {
     let bit = |r: u8| 1u16 << (r & 15);
     let (d, s) = (bit(i.dst), bit(i.src));
     match i.class() {

@@ -18,11 +18,22 @@ pub(crate) struct Nodes {
     parents: Vec<[NodeId; 2]>,
     precise: Vec<bool>,
     todo: Vec<NodeId>,
+    all: bool,
 }
 
 impl Nodes {
     pub fn new() -> Self {
-        Self { parents: alloc::vec![[0; 2]], precise: alloc::vec![true], todo: Vec::new() }
+        Self { parents: alloc::vec![[0; 2]], precise: alloc::vec![true], todo: Vec::new(), all: false }
+    }
+
+    /// From now on every number counts as precise.
+    pub fn all_precise(&mut self) {
+        self.all = true;
+    }
+
+    /// Whether every number counts as precise.
+    pub fn are_all_precise(&self) -> bool {
+        self.all
     }
 
     /// A node of its own for a number at a checkpoint.
@@ -51,7 +62,7 @@ impl Nodes {
     /// Whether a proof rested on the number. Only meaningful for a checkpoint's
     /// own nodes, which are never 0.
     pub fn is_precise(&self, id: NodeId) -> bool {
-        self.precise.get(id as usize).copied().unwrap_or(true)
+        self.all || self.precise.get(id as usize).copied().unwrap_or(true)
     }
 
     /// Records that a proof rests on the number.

@@ -250,7 +250,8 @@ impl Verifier<'_> {
         (0..=top).all(|d| {
             let live = if d == top { self.live[c.pc] } else { self.live_in_caller(new, d) };
             let live = if mode == Mode::Exact || mode == Mode::Within { live | 0x400 } else { live };
-            let read = if mode == Mode::Explored { c.read[d] } else { u64::MAX };
+            let marked = mode == Mode::Explored && !self.nodes.are_all_precise();
+            let read = if marked { c.read[d] } else { u64::MAX };
             self.frame_covers(&old.frames[d], &new.frames[d], live, read, mode, &mut ids)
         })
     }
