@@ -502,7 +502,7 @@ fn malformed_programs_are_named_errors() {
         (&[mov64_imm(0, 0), ja(-3), exit()], 1),
         (&[call(4242), exit()], 0),
         (&[call_local(0), mov64_imm(0, 0), exit()], 0),
-        (&[ld_map(1, 77)[0], ld_map(1, 77)[1], exit()], 0),
+        (&[ld_map(0, 77)[0], ld_map(0, 77)[1], exit()], 0),
         (&[exit(), Insn::new(op::LD_IMM64, 0, 0, 0, 1)], 1),
         (&[Insn::new(op::ALU | op::END, 0, 0, 0, 17), exit()], 0),
         (&[atomic(op::B, 0, 1, 0, 2), exit()], 0),

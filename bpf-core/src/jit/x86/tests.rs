@@ -37,7 +37,7 @@ fn all_forms() -> Vec<Form> {
 fn sizes(form: &Form) -> &'static [Size] {
     match (form.name, form.map) {
         _ if form.default64 => &SIZES[3..],
-        ("mov" | "test", _) if form.byte => &SIZES[..1],
+        ("mov" | "test" | "seto", _) if form.byte => &SIZES[..1],
         ("movsxd", _) => &SIZES[3..],
         ("movzx" | "movsx" | "bswap" | "cdq" | "xadd" | "cmpxchg", _) | (_, Map::Vex(..)) => {
             &SIZES[2..]
