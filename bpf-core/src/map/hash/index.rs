@@ -7,19 +7,20 @@
 //! overflow lines has more than `8 * (l - 1)` keys, and all chains together have
 //! at most one line per bucket and one per eight keys.
 
+use super::super::region::Line;
 use super::Hash;
 
 /// Bytes per line.
 pub(super) const LINE: u64 = 64;
 /// Slots per line.
 pub(super) const SLOTS: u32 = 8;
-/// Lock and version (buckets only).
+/// Offset of lock and version (buckets only).
 const VERSION: u64 = 0;
-/// The next line of the chain; 0 is none.
+/// Offset of the next line of the chain; 0 is none.
 const LINK: u64 = 4;
-/// Eight 16-bit tags; 0 is an empty slot.
+/// Offset of eight 16-bit tags; 0 is an empty slot.
 const TAGS: u64 = 16;
-/// Eight 32-bit element indices.
+/// Offset of eight 32-bit element indices.
 const ELEMS: u64 = 32;
 
 /// Where a key would be: its bucket, and its tag there.
@@ -66,6 +67,32 @@ impl SlotSet {
     }
 }
 
+/// A line, to read from.
+#[derive(Clone, Copy)]
+pub(super) struct IndexLine<'a>(Line<'a>);
+
+impl IndexLine<'_> {
+    #[inline(always)]
+    pub(super) fn version(self) -> u32 {
+        self.0.load_u32(VERSION as u32 / 4) >> 1
+    }
+
+    #[inline(always)]
+    pub(super) fn link(self) -> u32 {
+        self.0.load_u32(LINK as u32 / 4)
+    }
+
+    #[inline(always)]
+    pub(super) fn tagged(self, tag: u16) -> SlotSet {
+        SlotSet(self.0.lanes_equal(TAGS as u32 / 8, tag))
+    }
+
+    #[inline(always)]
+    pub(super) fn elem(self, no: u32) -> u32 {
+        self.0.load_u32(ELEMS as u32 / 4 + no)
+    }
+}
+
 impl Hash {
     #[inline(always)]
     pub(super) fn place(&self, hash: u64) -> Place {
@@ -81,23 +108,28 @@ impl Hash {
         self.l.line_base + u64::from(line) * LINE
     }
 
+    #[inline(always)]
+    pub(super) fn line(&self, line: u32) -> IndexLine<'_> {
+        IndexLine(self.region.line(self.line_off(line)))
+    }
+
     /// The version of a bucket, without its lock.
     #[inline(always)]
     pub(super) fn version(&self, bucket: u32) -> u32 {
-        self.region.load_u32(self.line_off(bucket) + VERSION) >> 1
+        self.line(bucket).version()
     }
 
     /// The line after `line` in its chain.
     #[inline(always)]
     pub(super) fn link(&self, line: u32) -> Option<u32> {
-        let next = self.region.load_u32(self.line_off(line) + LINK);
+        let next = self.line(line).link();
         (next != 0 && next < self.l.lines).then_some(next)
     }
 
     /// Slots of a line whose tag is `tag` (0: that are empty).
     #[inline(always)]
     pub(super) fn tagged(&self, line: u32, tag: u16) -> SlotSet {
-        SlotSet(self.region.lanes_equal(self.line_off(line) + TAGS, tag))
+        self.line(line).tagged(tag)
     }
 
     /// Slots of a line that are taken.
@@ -113,7 +145,7 @@ impl Hash {
     /// The element that a slot names; `None` where there is no such element.
     #[inline(always)]
     pub(super) fn elem(&self, s: Slot) -> Option<u32> {
-        let e = self.region.load_u32(self.elem_word(s));
+        let e = self.line(s.line).elem(s.no);
         (e < self.l.elements).then_some(e)
     }
 
