@@ -114,7 +114,7 @@ impl Hash {
             self.hasher
                 .hash_at(&self.region, self.key_off(elem), self.key_size),
         );
-        let Some(mut h) = self.hold(p.bucket) else {
+        let Ok(mut h) = self.hold(p.bucket) else {
             return false;
         };
         let slot = self

@@ -196,10 +196,10 @@ impl Hash {
 
     /// Takes a key out of a held bucket.
     #[inline(always)]
-    pub(super) fn unlink_key(&self, h: &mut Held, slot: Slot, elem: u32) -> Left {
+    pub(super) fn unlink_key(&self, h: &mut Held, p: Place, slot: Slot, elem: u32) -> Left {
         Left {
             elem: Some(elem),
-            line: self.remove(h, slot),
+            line: self.remove(h, p.bucket, slot),
         }
     }
 
