@@ -7,19 +7,21 @@
 //! overflow lines has more than `8 * (l - 1)` keys, and all chains together have
 //! at most one line per bucket and one per eight keys.
 
+use super::super::region::Line;
+use super::super::version::{Held, bump};
 use super::Hash;
 
 /// Bytes per line.
 pub(super) const LINE: u64 = 64;
 /// Slots per line.
 pub(super) const SLOTS: u32 = 8;
-/// Lock and version (buckets only).
+/// Offset of lock and version (buckets only).
 const VERSION: u64 = 0;
-/// The next line of the chain; 0 is none.
+/// Offset of the next line of the chain; 0 is none.
 const LINK: u64 = 4;
-/// Eight 16-bit tags; 0 is an empty slot.
+/// Offset of eight 16-bit tags; 0 is an empty slot.
 const TAGS: u64 = 16;
-/// Eight 32-bit element indices.
+/// Offset of eight 32-bit element indices.
 const ELEMS: u64 = 32;
 
 /// Where a key would be: its bucket, and its tag there.
@@ -34,13 +36,6 @@ pub(super) struct Place {
 pub(super) struct Slot {
     pub line: u32,
     pub no: u32,
-}
-
-/// A bucket that is locked; what unlocking stores depends on what was done.
-pub(super) struct Held {
-    bucket: u32,
-    word: u32,
-    changed: bool,
 }
 
 /// Slots of one line, as a set.
@@ -66,6 +61,32 @@ impl SlotSet {
     }
 }
 
+/// A line, to read from.
+#[derive(Clone, Copy)]
+pub(super) struct IndexLine<'a>(Line<'a>);
+
+impl IndexLine<'_> {
+    #[inline(always)]
+    pub(super) fn version(self) -> u32 {
+        self.0.load_u32(VERSION as u32 / 4) >> 1
+    }
+
+    #[inline(always)]
+    pub(super) fn link(self) -> u32 {
+        self.0.load_u32(LINK as u32 / 4)
+    }
+
+    #[inline(always)]
+    pub(super) fn tagged(self, tag: u16) -> SlotSet {
+        SlotSet(self.0.lanes_equal(TAGS as u32 / 8, tag))
+    }
+
+    #[inline(always)]
+    pub(super) fn elem(self, no: u32) -> u32 {
+        self.0.load_u32(ELEMS as u32 / 4 + no)
+    }
+}
+
 impl Hash {
     #[inline(always)]
     pub(super) fn place(&self, hash: u64) -> Place {
@@ -81,23 +102,28 @@ impl Hash {
         self.l.line_base + u64::from(line) * LINE
     }
 
-    /// The version of a bucket, without its lock.
     #[inline(always)]
-    pub(super) fn version(&self, bucket: u32) -> u32 {
-        self.region.load_u32(self.line_off(bucket) + VERSION) >> 1
+    pub(super) fn line(&self, line: u32) -> IndexLine<'_> {
+        IndexLine(self.region.line(self.line_off(line)))
+    }
+
+    /// Offset of a bucket's lock and version.
+    #[inline(always)]
+    pub(super) fn version_off(&self, bucket: u32) -> u64 {
+        self.line_off(bucket) + VERSION
     }
 
     /// The line after `line` in its chain.
     #[inline(always)]
     pub(super) fn link(&self, line: u32) -> Option<u32> {
-        let next = self.region.load_u32(self.line_off(line) + LINK);
+        let next = self.line(line).link();
         (next != 0 && next < self.l.lines).then_some(next)
     }
 
     /// Slots of a line whose tag is `tag` (0: that are empty).
     #[inline(always)]
     pub(super) fn tagged(&self, line: u32, tag: u16) -> SlotSet {
-        SlotSet(self.region.lanes_equal(self.line_off(line) + TAGS, tag))
+        self.line(line).tagged(tag)
     }
 
     /// Slots of a line that are taken.
@@ -113,7 +139,7 @@ impl Hash {
     /// The element that a slot names; `None` where there is no such element.
     #[inline(always)]
     pub(super) fn elem(&self, s: Slot) -> Option<u32> {
-        let e = self.region.load_u32(self.elem_word(s));
+        let e = self.line(s.line).elem(s.no);
         (e < self.l.elements).then_some(e)
     }
 
@@ -125,43 +151,6 @@ impl Hash {
     fn set_tag(&self, s: Slot, tag: u16) {
         self.region
             .store_u16(self.line_off(s.line) + TAGS + u64::from(s.no) * 2, tag);
-    }
-
-    /// Locks a bucket; `None` where it is not free within the bound.
-    #[inline(always)]
-    pub(super) fn hold(&self, bucket: u32) -> Option<Held> {
-        let off = self.line_off(bucket) + VERSION;
-        for _ in 0..super::super::region::SPINS {
-            let word = self.region.load_u32(off);
-            if word & 1 == 0 && self.region.cas_u32(off, word, word | 1).is_ok() {
-                return Some(Held {
-                    bucket,
-                    word: word | 1,
-                    changed: false,
-                });
-            }
-            core::hint::spin_loop();
-        }
-        None
-    }
-
-    /// Unlocks, with the next version if anything changed.
-    #[inline(always)]
-    pub(super) fn release(&self, h: Held) {
-        let word = if h.changed {
-            h.word.wrapping_add(1)
-        } else {
-            h.word & !1
-        };
-        self.region
-            .store_u32(self.line_off(h.bucket) + VERSION, word);
-    }
-
-    /// Makes readers that began before begin anew.
-    fn bump(&self, h: &mut Held) {
-        h.word = h.word.wrapping_add(2);
-        self.region
-            .store_u32(self.line_off(h.bucket) + VERSION, h.word);
     }
 
     /// Puts another element in a taken slot: old or new, a reader sees one.
@@ -180,17 +169,17 @@ impl Hash {
 
     /// Adds an element whose key is not there. `false` where no line is left.
     #[inline(always)]
-    pub(super) fn insert(&self, h: &mut Held, elem: u32, tag: u16) -> bool {
+    pub(super) fn insert(&self, h: &mut Held, p: Place, elem: u32) -> bool {
         h.changed = true;
-        let mut line = h.bucket;
+        let mut line = p.bucket;
         for _ in 0..self.l.lines {
             if let Some(no) = self.tagged(line, 0).next() {
-                self.fill(Slot { line, no }, elem, tag);
+                self.fill(Slot { line, no }, elem, p.tag);
                 return true;
             }
             match self.link(line) {
                 Some(next) => line = next,
-                None => return self.append(line, elem, tag),
+                None => return self.append(line, elem, p.tag),
             }
         }
         false
@@ -210,18 +199,18 @@ impl Hash {
     /// Empties a slot. Gives the overflow line that went out of use, to be given
     /// back with [`Hash::give_line`] after the bucket was released.
     #[inline(always)]
-    pub(super) fn remove(&self, h: &mut Held, s: Slot) -> Option<u32> {
+    pub(super) fn remove(&self, h: &mut Held, bucket: u32, s: Slot) -> Option<u32> {
         h.changed = true;
         self.set_tag(s, 0);
-        self.link(h.bucket)?;
-        self.tidy(h)
+        self.link(bucket)?;
+        self.tidy(h, bucket)
     }
 
     /// Unlinks a line that is empty or can be spared.
     #[cold]
-    fn tidy(&self, h: &mut Held) -> Option<u32> {
-        let (mut before, mut line) = (h.bucket, self.link(h.bucket)?);
-        let mut keys = self.taken(h.bucket).len();
+    fn tidy(&self, h: &mut Held, bucket: u32) -> Option<u32> {
+        let (mut before, mut line) = (bucket, self.link(bucket)?);
+        let mut keys = self.taken(bucket).len();
         for overflow in 1..self.l.lines {
             let here = self.taken(line).len();
             keys += here;
@@ -234,7 +223,7 @@ impl Hash {
                 if overflow < 2 || keys > SLOTS * (overflow - 1) {
                     return None;
                 }
-                self.empty_into_holes(h, line);
+                self.empty_into_holes(h, bucket, line);
                 self.unlink(before, line);
                 return Some(line);
             };
@@ -250,8 +239,8 @@ impl Hash {
 
     /// Moves the elements of the last line to empty slots before it. Whoever
     /// reads meanwhile finds each in one place or both, or reads again.
-    fn empty_into_holes(&self, h: &mut Held, last: u32) {
-        let mut line = h.bucket;
+    fn empty_into_holes(&self, h: &mut Held, bucket: u32, last: u32) {
+        let mut line = bucket;
         let mut moving = self.taken(last);
         for _ in 0..self.l.lines {
             if line == last {
@@ -264,7 +253,7 @@ impl Hash {
                     no: from,
                 };
                 if let Some(e) = self.elem(from) {
-                    self.bump(h);
+                    bump(&self.region, h);
                     self.fill(Slot { line, no }, e, self.tag(from));
                 }
             }
@@ -273,7 +262,7 @@ impl Hash {
                 None => break,
             }
         }
-        self.bump(h);
+        bump(&self.region, h);
         for no in self.taken(last) {
             self.set_tag(Slot { line: last, no }, 0);
         }

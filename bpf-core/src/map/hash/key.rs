@@ -5,6 +5,33 @@
 
 use super::super::region::Region;
 
+/// Evaluates an expression with the key in the form that suits its length.
+macro_rules! by_size {
+    ($key:expr, $k:ident => $body:expr) => {{
+        let key: &[u8] = $key;
+        match key.as_chunks::<8>() {
+            ([], [a, b, c, d]) => {
+                let $k = $crate::map::hash::key::Half(u32::from_le_bytes([*a, *b, *c, *d]));
+                $body
+            }
+            ([a], []) => {
+                let $k = $crate::map::hash::key::Words([u64::from_le_bytes(*a)]);
+                $body
+            }
+            ([a, b], []) => {
+                let words = [u64::from_le_bytes(*a), u64::from_le_bytes(*b)];
+                let $k = $crate::map::hash::key::Words(words);
+                $body
+            }
+            _ => {
+                let $k = key;
+                $body
+            }
+        }
+    }};
+}
+pub(super) use by_size;
+
 /// The secrets of one map.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Hasher {
@@ -68,16 +95,7 @@ impl Hasher {
     /// Hash of a key.
     #[inline(always)]
     pub(in super::super) fn hash(&self, key: &[u8]) -> u64 {
-        let (words, tail) = key.as_chunks::<8>();
-        match (words, tail) {
-            ([], [a, b, c, d]) => self.word(u64::from(u32::from_le_bytes([*a, *b, *c, *d]))),
-            ([a], []) => self.word(u64::from_le_bytes(*a)),
-            ([a, b], []) => self.pair(u64::from_le_bytes(*a), u64::from_le_bytes(*b)),
-            _ => self.words(key.len(), |i| match words.get(i) {
-                Some(w) => u64::from_le_bytes(*w),
-                None => padded(tail),
-            }),
-        }
+        by_size!(key, k => k.hash(self))
     }
 
     /// Hash of the key that lies in an element.
@@ -94,6 +112,67 @@ impl Hasher {
             16 => self.pair(word(0), word(1)),
             _ => self.words(len, word),
         }
+    }
+}
+
+/// A key in the form that suits its length.
+pub(super) trait Key: Copy {
+    fn hash(self, h: &Hasher) -> u64;
+    /// Whether it lies at `off`.
+    fn is_at(self, r: &Region, off: u64) -> bool;
+}
+
+/// Four bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Half(pub u32);
+
+impl Key for Half {
+    #[inline(always)]
+    fn hash(self, h: &Hasher) -> u64 {
+        h.word(u64::from(self.0))
+    }
+    #[inline(always)]
+    fn is_at(self, r: &Region, off: u64) -> bool {
+        r.load_u32(off) == self.0
+    }
+}
+
+/// One or two words of eight bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Words<const N: usize>(pub [u64; N]);
+
+impl Key for Words<1> {
+    #[inline(always)]
+    fn hash(self, h: &Hasher) -> u64 {
+        h.word(self.0[0])
+    }
+    #[inline(always)]
+    fn is_at(self, r: &Region, off: u64) -> bool {
+        r.load_u64(off) == self.0[0]
+    }
+}
+
+impl Key for Words<2> {
+    #[inline(always)]
+    fn hash(self, h: &Hasher) -> u64 {
+        h.pair(self.0[0], self.0[1])
+    }
+    #[inline(always)]
+    fn is_at(self, r: &Region, off: u64) -> bool {
+        r.load_u64(off) == self.0[0] && r.load_u64(off + 8) == self.0[1]
+    }
+}
+
+impl Key for &[u8] {
+    fn hash(self, h: &Hasher) -> u64 {
+        let (words, tail) = self.as_chunks::<8>();
+        h.words(self.len(), |i| match words.get(i) {
+            Some(w) => u64::from_le_bytes(*w),
+            None => padded(tail),
+        })
+    }
+    fn is_at(self, r: &Region, off: u64) -> bool {
+        r.equals(off, self)
     }
 }
 

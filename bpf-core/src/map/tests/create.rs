@@ -79,6 +79,6 @@ fn per_cpu_lists_round_the_capacity() {
 #[test]
 fn short_storage_is_refused() {
     let geo = Geometry::new(MapType::Array, 4, 8, 1000, 0, 1, 0).unwrap();
-    let region = Region::zeroed(geo.storage_len - 1);
+    let region = Region::zeroed(geo.storage_len - 64);
     assert!(Map::create(geo, region, 0, Fields::default()).is_err());
 }
