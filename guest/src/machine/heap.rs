@@ -37,7 +37,8 @@ unsafe impl Source for Steps {
             .checked_add(step)
             .filter(|&e| e <= heap_end())
             .ok_or(())?;
-        for region in (begin..end).step_by(layout::REGION as usize) {
+        // The VMM populated the first region while it booted us.
+        for region in (begin..end).step_by(layout::REGION as usize).filter(|&r| r != layout::HEAP) {
             Kvm.populate(region);
         }
         // SAFETY: [begin, end) is mapped writable by the VMM (the heap's length
