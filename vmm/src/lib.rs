@@ -17,13 +17,40 @@
 //! guest can write.
 
 pub mod alloc;
+mod boot;
+mod clock;
 pub mod config;
+mod core;
+mod crew;
+mod descriptors;
+mod doorbell;
 pub mod error;
+mod exception;
 pub mod fault;
+mod fds;
+mod free_list;
+mod host;
+mod image;
+mod lane;
 pub mod load;
+mod machine;
+mod mapping;
+mod memory;
 pub mod object;
+mod packets;
+mod paging;
+mod random;
+mod registers;
+mod ring;
 pub mod shared;
+mod signal;
+mod stat;
+mod trace;
+mod vcpu;
 mod vm;
+
+#[cfg(test)]
+mod testing;
 
 pub use alloc::Block;
 pub use bpfvisor_abi as abi;

@@ -1,7 +1,7 @@
 //! What the VMM tells the guest, and how the guest calls the VMM.
 //!
 //! A vCPU starts at the ELF entry with RDI = its index and RSP = its
-//! [`stack_top`](crate::layout::stack_top) less 8, at CPL3, IOPL 3. It
+//! [`stack_top`](crate::layout::stack_top) less 8, at CPL3. It
 //! initialises itself (vCPU 0 the runtime, too), then announces [`port::READY`].
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -17,9 +17,14 @@ pub const ABORT_ENTRY: u64 = 16;
 
 /// Ports written with 32-bit `out` by the guest. To the host each is an
 /// allegation: checked, answered, never trusted.
+///
+/// The I/O permission bitmap of the task state opens these ports and no other
+/// to CPL3.
 pub mod port {
-    /// This vCPU is up. ECX:EAX is the TSC; the VMM fills the clock fields of
-    /// [`BootInfo`](super::BootInfo) before it resumes vCPU 0.
+    /// Ports that are open, each four wide.
+    pub const ALL: core::ops::RangeInclusive<u16> = 0x500..=0x51f;
+    /// This vCPU is up. The VMM fills the clock fields of
+    /// [`BootInfo`](super::BootInfo) before it resumes the first one.
     pub const READY: u16 = 0x500;
     /// Nothing to do: do not resume before there is a submission.
     pub const SLEEP: u16 = 0x504;
