@@ -1,0 +1,107 @@
+//! Jumps and exit.
+
+use super::JitError;
+use super::alu::Operand;
+use super::analysis::jump_target;
+use super::compiler::Compiler;
+use super::x86::{Cond, Form, Reg, Size, forms};
+use crate::insn::{Insn, op};
+
+impl Compiler<'_> {
+    pub(super) fn jump(&mut self, insn: Insn, size: Size) -> Result<(), JitError> {
+        let code = insn.opcode & 0xf0;
+        match (code, size) {
+            (op::CALL, Size::D) => return self.call(insn),
+            (op::EXIT, Size::D) => {
+                self.epilogue();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let target = jump_target(self.at, insn).ok_or(self.unsupported())?;
+        if code == op::JA {
+            self.jump_always(target);
+            return Ok(());
+        }
+        if code == op::JCOND && size == Size::D {
+            return self.may_goto(target);
+        }
+        let cond = condition(code).ok_or(self.unsupported())?;
+        let dst = self.reg(insn.dst)?;
+        let operand = self.operand(insn)?;
+        if target == self.at + 1 {
+            return Ok(());
+        }
+        self.compare(code, size, dst, operand);
+        let label = self.insn_label(target);
+        self.buf.jcc(cond, label);
+        Ok(())
+    }
+
+    /// `dst` = whether the jump would be taken (or the opposite). `dst` is not an
+    /// operand of the comparison.
+    pub(super) fn select(&mut self, insn: Insn, dst: u8, taken: bool) -> Result<(), JitError> {
+        let size = match insn.class() {
+            op::JMP32 => Size::W,
+            _ => Size::D,
+        };
+        let code = insn.opcode & 0xf0;
+        let cond = condition(code).ok_or(self.unsupported())? as u8 ^ u8::from(!taken);
+        let (dst, left) = (self.dst(dst)?, self.reg(insn.dst)?);
+        let operand = self.operand(insn)?;
+        self.buf.load_imm(dst, 0);
+        self.compare(code, size, left, operand);
+        let set = Form {
+            opcode: forms::SETCC.opcode | cond,
+            ..forms::SETCC
+        };
+        self.buf.op1(&set, Size::B, dst);
+        Ok(())
+    }
+
+    fn jump_always(&mut self, target: usize) {
+        if target != self.at + 1 {
+            let label = self.insn_label(target);
+            self.buf.jmp(label);
+        }
+    }
+
+    fn compare(&mut self, code: u8, size: Size, dst: Reg, operand: Operand) {
+        match (operand, code) {
+            (Operand::Reg(src), op::JSET) => self.buf.op(&forms::TEST_MR, size, src, dst),
+            (Operand::Reg(src), _) => self.buf.op(&forms::CMP.mr, size, src, dst),
+            (Operand::Imm(imm), op::JSET) => self.test_imm(size, dst, imm),
+            (Operand::Imm(0), _) => self.buf.op(&forms::TEST_MR, size, dst, dst),
+            (Operand::Imm(imm), _) => self.buf.alu_imm(&forms::CMP, size, dst, imm),
+        }
+    }
+
+    /// `test` has no sign-extended byte form, but a mask without upper bits needs
+    /// no more of the register than the mask covers. (The 8-bit form is used for
+    /// 7-bit masks only: then the sign flag is 0 in each form.)
+    fn test_imm(&mut self, size: Size, dst: Reg, imm: i32) {
+        let (form, size) = match imm {
+            0..=0x7f => (&forms::TEST8_MI, Size::B),
+            0x80.. => (&forms::TEST_MI, Size::W),
+            _ => (&forms::TEST_MI, size),
+        };
+        self.buf.op_imm(form, size, dst, i64::from(imm));
+    }
+}
+
+/// The machine's condition after `cmp` (for `JSET`, `test`).
+fn condition(code: u8) -> Option<Cond> {
+    Some(match code {
+        op::JEQ => Cond::Equal,
+        op::JNE | op::JSET => Cond::NotEqual,
+        op::JGT => Cond::Above,
+        op::JGE => Cond::AboveEqual,
+        op::JLT => Cond::Below,
+        op::JLE => Cond::BelowEqual,
+        op::JSGT => Cond::Greater,
+        op::JSGE => Cond::GreaterEqual,
+        op::JSLT => Cond::Less,
+        op::JSLE => Cond::LessEqual,
+        _ => return None,
+    })
+}
