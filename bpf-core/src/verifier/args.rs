@@ -159,7 +159,7 @@ impl Verifier<'_> {
             return Some(0);
         }
         let spilled = bytes.iter().all(|b| *b == super::state::Byte::Spill);
-        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill && !slot.is_full_spill() {
+        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill {
             return None;
         }
         let v = slot.reg.as_const()?;
