@@ -10,6 +10,7 @@ mod encode;
 mod error;
 mod operation;
 
+pub use decode::ops;
 pub use error::{DecodeError, Field};
 pub use operation::{AluOp, AtomicOp, Cond, Op, Operand, Reg, Size, Swap, Wide, Width};
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`uapi`] | numbers and layouts of Linux's `linux/bpf.h` |
 //! | [`insn`] | the instruction format of RFC 9669: opcodes, decoding, text |
+//! | [`disasm`], [`asm`](mod@asm) | instructions as text, and back |
 //! | [`program`] | a program on its way: description in, checked [`program::Program`] out |
 //! | [`helper`] | prototypes of the helper functions |
 //! | [`verifier`] | the proof that a program is safe |
@@ -19,7 +20,11 @@
 #![no_std]
 #![warn(missing_docs)]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+pub mod asm;
+pub mod disasm;
 pub mod env;
 pub mod helper;
 pub mod insn;

@@ -20,6 +20,12 @@ pub trait Machine: Sync {
     /// range lies outside.
     fn write_code(&self, addr: u64, bytes: &[u8]) -> bool;
 
+    /// Whether the processor has BMI2 (CPUID leaf 7, EBX bit 8).
+    fn bmi2(&self) -> bool;
+
+    /// The code region: its address and length.
+    fn code_region(&self) -> (u64, u64);
+
     /// Asks for memory behind the region that holds `addr`, ahead of its use.
     fn populate(&self, addr: u64);
 }

@@ -82,3 +82,44 @@ pub fn prefetch(addr: u64) {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(addr as *const i8)
     }
 }
+
+/// The map that a program's map pointer means.
+#[inline(always)]
+pub fn map<'a>(addr: u64) -> &'a crate::map::MapObject {
+    // SAFETY: the verifier lets only pointers through that the runtime gave out,
+    // which are addresses of live maps: a program keeps its maps, an inner map is
+    // kept by its outer map's owner until all runs that could see it have ended.
+    unsafe { &*core::ptr::with_exposed_provenance(addr as usize) }
+}
+
+/// A text with a final zero that the verifier vouched for (a constant in a map
+/// that nobody can change), without its zero; at most `max` bytes.
+pub fn c_string<'a>(addr: u64, max: usize) -> &'a [u8] {
+    let len = (0..max).take_while(|&i| byte(addr + i as u64) != 0).count();
+    bytes(addr, len as u64)
+}
+
+fn byte(addr: u64) -> u8 {
+    // SAFETY: as for `bytes`: all bytes up to the zero are vouched for.
+    unsafe { (addr as *const u8).read() }
+}
+
+/// The longest text that `%s` shows.
+const TEXT_MAX: u64 = 512;
+
+/// A text at an address that nobody vouched for, as far as it lies in memory
+/// that a program can have: the shared slot, or the stack that it runs on. Empty
+/// elsewhere, as with the kernel's fault-proof reads.
+pub fn text_at<'a>(env: &crate::env::Env<'_>, addr: u64) -> &'a [u8] {
+    let here = core::ptr::from_ref(&addr).addr() as u64;
+    let own = env.address();
+    let limit = match env.rt.shared.limit(addr) {
+        Some(end) => end,
+        // From here up to the environment lie the frames of the run.
+        None if (here..own).contains(&addr) => own,
+        None => return &[],
+    };
+    let max = (limit - addr).min(TEXT_MAX);
+    let len = (0..max).take_while(|&i| byte(addr + i) != 0).count();
+    bytes(addr, len as u64)
+}

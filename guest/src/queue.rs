@@ -1,4 +1,8 @@
 //! One vCPU's ends of its rings ([`bpfvisor_abi::ring`]).
+mod trace;
+
+pub use trace::Trace;
+
 use crate::hal::{Machine, Shared};
 use bpfvisor_abi::boot::port;
 use bpfvisor_abi::layout::queue_block;

@@ -15,7 +15,7 @@ use crate::fault::{Cause, FaultReport};
 use crate::host::Host;
 use crate::image::Image;
 use crate::lane::Lane;
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::memory::{Places, Private};
 use crate::shared::SharedMemory;
 use crate::{descriptors, paging, random};
@@ -24,44 +24,44 @@ use crate::{descriptors, paging, random};
 pub(crate) fn boot(config: &Config, image: &Image) -> Result<Arc<Core>, BootError> {
     let config = config.checked()?;
     let host = Host::get()?;
-    let vm = Arc::new(machine::create_vm(host)?);
-    let crew = Crew::start(host, &vm, config.vcpus)?;
-    let private = prepare_private(&config, image)?;
-    let shared = prepare_shared(&config)?;
-    let machine = Arc::new(Machine::new(&vm, private, Arc::clone(&shared))?);
+    // Slots come first, for KVM waits long to change them once there is a vCPU;
+    // their contents only while the vCPUs are being created.
+    let private = Private::new(Places::new(&config))?;
+    let shared = Arc::new(SharedMemory::new(config.shared_bytes)?);
+    let machine = Arc::new(Machine::new(host, private, Arc::clone(&shared))?);
+    let crew = Crew::start(host, &machine, config.vcpus)?;
+    fill_private(&machine.private, image)?;
+    fill_shared(&shared, &config)?;
     let core = Core::new(config, shared).map_err(|source| BootError::Kvm {
         step: "create the doorbells",
         source,
     })?;
     let core = Arc::new(core);
-    let launched = crew.launch(&core, &machine, image.entry());
+    let launched = crew.launch(&core, image.entry());
     if launched.is_err() {
         stop(&core);
     }
     launched.map(|()| core)
 }
 
-fn prepare_private(config: &Config, image: &Image) -> Result<Private, BootError> {
-    let private = Private::new(Places::new(config))?;
-    write_tables(&private, image).map_err(|e| BootError::Memory {
+fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
+    write_tables(private, image).map_err(|e| BootError::Memory {
         step: "write the tables",
         source: io::Error::other(e),
     })?;
     image.load(&private.mapping)?;
-    private.populate_stacks();
-    Ok(private)
+    private.populate_for_boot();
+    Ok(())
 }
 
-fn prepare_shared(config: &Config) -> Result<Arc<SharedMemory>, BootError> {
-    let shared = Arc::new(SharedMemory::new(config.shared_bytes)?);
+fn fill_shared(shared: &SharedMemory, config: &Config) -> Result<(), BootError> {
     shared.populate(0, layout::queue_block(config.vcpus));
     shared
         .set_boot_info(&boot_info(config)?)
         .map_err(|_| BootError::Memory {
             step: "write the boot record",
             source: io::ErrorKind::InvalidInput.into(),
-        })?;
-    Ok(shared)
+        })
 }
 
 /// Ends all vCPU threads.

@@ -8,8 +8,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use kvm_ioctls::VmFd;
-
 use crate::core::Core;
 use crate::error::BootError;
 use crate::host::Host;
@@ -25,7 +23,6 @@ pub(crate) type Ready = Result<(), BootError>;
 /// What a waiting vCPU needs to run.
 pub(crate) struct Orders {
     pub(crate) core: Arc<Core>,
-    pub(crate) machine: Arc<Machine>,
     pub(crate) entry: u64,
     pub(crate) ready: SyncSender<Ready>,
 }
@@ -47,7 +44,7 @@ impl Crew {
     /// Starts the threads, which create their vCPUs.
     pub(crate) fn start(
         host: &'static Host,
-        vm: &Arc<VmFd>,
+        machine: &Arc<Machine>,
         vcpus: u32,
     ) -> Result<Self, BootError> {
         let (sender, ready) = sync_channel(vcpus as usize);
@@ -58,10 +55,10 @@ impl Crew {
         };
         for index in 0..vcpus {
             let (orders, receiver) = sync_channel(1);
-            let (vm, ready) = (Arc::clone(vm), crew.sender.clone());
+            let (machine, ready) = (Arc::clone(machine), crew.sender.clone());
             let thread = Builder::new()
                 .name(format!("bpfvisor-vcpu{index}"))
-                .spawn(move || serve(host, &vm, index, (&receiver, ready)))
+                .spawn(move || serve(host, machine, index, (&receiver, ready)))
                 .map_err(|source| BootError::Kvm {
                     step: "start a vCPU's thread",
                     source,
@@ -76,18 +73,12 @@ impl Crew {
 
     /// Lets the first vCPU run, which sets up the runtime, then all others. Gives
     /// the threads to their lanes.
-    pub(crate) fn launch(
-        mut self,
-        core: &Arc<Core>,
-        machine: &Arc<Machine>,
-        entry: u64,
-    ) -> Result<(), BootError> {
+    pub(crate) fn launch(mut self, core: &Arc<Core>, entry: u64) -> Result<(), BootError> {
         for (lane, member) in core.lanes.iter().zip(&mut self.members) {
             lane.set_thread(member.thread.take());
         }
         let orders = || Orders {
             core: Arc::clone(core),
-            machine: Arc::clone(machine),
             entry,
             ready: self.sender.clone(),
         };
@@ -127,11 +118,11 @@ impl Drop for Crew {
 /// The body of a vCPU's thread.
 fn serve(
     host: &Host,
-    vm: &VmFd,
+    machine: Arc<Machine>,
     index: u32,
     (orders, ready): (&Receiver<Orders>, SyncSender<Ready>),
 ) {
-    match Vcpu::new(host, vm, index) {
+    match Vcpu::new(host, machine, index) {
         Ok(vcpu) => {
             drop(ready);
             if let Ok(orders) = orders.recv() {

@@ -93,8 +93,10 @@ impl Private {
         }
     }
 
-    /// Takes the part of each stack that is in use from the first instruction on.
-    pub(crate) fn populate_stacks(&self) {
+    /// Takes what is in use from the first instructions on: the heap's first
+    /// region and the top of each stack.
+    pub(crate) fn populate_for_boot(&self) {
+        self.populate(layout::HEAP);
         for vcpu in 0..self.places.vcpus {
             let end = self.places.stack(vcpu) + REGION;
             let offset = (end - STACK_IN_USE) as usize;

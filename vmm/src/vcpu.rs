@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use bpfvisor_abi::boot::{ABORT_ENTRY, port};
 use bpfvisor_abi::layout;
 use kvm_bindings::kvm_regs;
-use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use vm_memory::VolatileMemory;
 
 use crate::clock::Clock;
@@ -25,6 +25,7 @@ use crate::{registers, ring};
 pub(crate) struct Vcpu {
     index: u32,
     fd: VcpuFd,
+    machine: Arc<Machine>,
 }
 
 /// One that runs.
@@ -51,10 +52,8 @@ enum Stop {
 
 impl Vcpu {
     /// Creates it, with all but the registers that the entry decides.
-    pub(crate) fn new(host: &Host, vm: &VmFd, index: u32) -> Result<Self, BootError> {
-        let fd = vm
-            .create_vcpu(u64::from(index))
-            .map_err(kvm_error("create a vCPU"))?;
+    pub(crate) fn new(host: &Host, machine: Arc<Machine>, index: u32) -> Result<Self, BootError> {
+        let fd = machine.create_vcpu(index)?;
         fd.set_cpuid2(&host.cpuid)
             .map_err(kvm_error("set the CPUID"))?;
         let reset = fd
@@ -64,23 +63,19 @@ impl Vcpu {
             .map_err(kvm_error("set the system registers"))?;
         fd.set_xcrs(&registers::extended(host.xcr0))
             .map_err(kvm_error("set XCR0"))?;
-        Ok(Self { index, fd })
+        Ok(Self { index, fd, machine })
     }
 
     /// Runs until the VM dies.
     pub(crate) fn run(self, orders: Orders) {
-        let Orders {
-            core,
-            machine,
-            entry,
-            ready,
-        } = orders;
-        let regs = registers::entering(kvm_regs::default(), entry, self.index);
-        if let Err(e) = self.fd.set_regs(&regs) {
+        let Orders { core, entry, ready } = orders;
+        let Self { index, fd, machine } = self;
+        let regs = registers::entering(kvm_regs::default(), entry, index);
+        if let Err(e) = fd.set_regs(&regs) {
             let _ = ready.send(Err(kvm_error("set the registers")(e)));
             return;
         }
-        let (Self { index, fd }, ready) = (self, Some(ready));
+        let ready = Some(ready);
         Running {
             index,
             fd,
@@ -155,15 +150,17 @@ impl Running {
         }
     }
 
-    /// The guest is up. The first vCPU's clock is everyone's.
+    /// The guest is up. The first vCPU's clock is everyone's; whoever boots need
+    /// not wait for it.
     fn ready(&mut self) -> Verdict {
-        if self.index == 0 && self.ready.is_some() {
+        let first = self.index == 0 && self.ready.is_some();
+        self.announce(Ok(()));
+        if first {
             let clock = Clock::measure(&self.fd);
             if clock.is_none_or(|clock| self.core.shared.set_clock(&clock).is_err()) {
                 return Err(self.ended(Cause::KvmInternal, "the clock could not be read"));
             }
         }
-        self.announce(Ok(()));
         Ok(())
     }
 

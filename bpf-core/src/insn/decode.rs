@@ -60,6 +60,7 @@ impl Insn {
                 Field::Src => self.src != 0,
                 Field::Off => self.off != 0,
                 Field::Imm => self.imm != 0,
+                Field::Opcode => false,
             };
             if used {
                 return Err(DecodeError::reserved(name, field, self));
@@ -108,12 +109,12 @@ impl Insn {
             op::END => return self.swap(width),
             _ => return self.unknown(),
         };
-        let src = self.operand("BPF_ALU")?;
         if !matches!(op, AluOp::Sdiv | AluOp::Smod) {
             self.unused("BPF_ALU", &[Field::Off])?;
         }
-        check_constant(op, width, src)?;
+        let src = self.operand("BPF_ALU")?;
         let dst = self.dst()?;
+        check_constant(op, width, src)?;
         Ok(Op::Alu {
             width,
             op,
@@ -235,8 +236,8 @@ impl Insn {
             op::JSET => Cond::Set,
             _ => return self.unknown(),
         };
-        let src = self.operand("BPF_JMP")?;
         let dst = self.dst()?;
+        let src = self.operand("BPF_JMP/JMP32")?;
         Ok(Op::JumpIf {
             width,
             cond,
@@ -269,7 +270,8 @@ impl Insn {
         let signed = match self.opcode & 0xe0 {
             op::MEM => false,
             op::MEMSX if size != Size::DW => true,
-            _ => return self.unknown(),
+            op::MEMSX => return self.unknown(),
+            _ => return Err(DecodeError::reserved("BPF_LDX", Field::Opcode, self)),
         };
         self.unused("BPF_LDX", &[Field::Imm])?;
         let (dst, src) = (self.dst()?, self.src()?);
@@ -384,7 +386,6 @@ impl Insn {
         {
             return Err(DecodeError::WideSecondSlot);
         }
-        self.unused("BPF_LD_IMM64", &[Field::Off])?;
         let (low, high) = (self.imm as u32, second.imm as u32);
         let value = match self.src {
             0 => Wide::Imm(u64::from(high) << 32 | u64::from(low)),
@@ -405,6 +406,7 @@ impl Insn {
             },
             src => return Err(DecodeError::WideKind(src)),
         };
+        self.unused("BPF_LD_IMM64", &[Field::Off])?;
         Ok(Op::LoadWide {
             dst: self.dst()?,
             value,
@@ -429,20 +431,34 @@ fn check_constant(op: AluOp, width: Width, src: Operand) -> Decoded<()> {
 }
 
 impl AtomicOp {
+    /// Every operation.
+    pub(crate) const ALL: [AtomicOp; 10] = [
+        AtomicOp::Add,
+        AtomicOp::Or,
+        AtomicOp::And,
+        AtomicOp::Xor,
+        AtomicOp::FetchAdd,
+        AtomicOp::FetchOr,
+        AtomicOp::FetchAnd,
+        AtomicOp::FetchXor,
+        AtomicOp::Xchg,
+        AtomicOp::Cmpxchg,
+    ];
+
     /// The operation that the immediate of an atomic instruction names.
-    pub(super) fn from_imm(imm: i32) -> Option<AtomicOp> {
-        const ALL: [AtomicOp; 10] = [
-            AtomicOp::Add,
-            AtomicOp::Or,
-            AtomicOp::And,
-            AtomicOp::Xor,
-            AtomicOp::FetchAdd,
-            AtomicOp::FetchOr,
-            AtomicOp::FetchAnd,
-            AtomicOp::FetchXor,
-            AtomicOp::Xchg,
-            AtomicOp::Cmpxchg,
-        ];
-        ALL.into_iter().find(|op| op.imm() == imm)
+    fn from_imm(imm: i32) -> Option<AtomicOp> {
+        Self::ALL.into_iter().find(|op| op.imm() == imm)
     }
+}
+
+/// Decodes a program from its first slot on. Gives each instruction with its
+/// index; the second slot of a 16-byte load is part of the first.
+pub fn ops(insns: &[Insn]) -> impl Iterator<Item = (usize, Result<Op, DecodeError>)> + '_ {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let here = at;
+        let decoded = insns.get(here)?.decode(insns.get(here + 1));
+        at += decoded.as_ref().map_or(1, Op::slots);
+        Some((here, decoded))
+    })
 }

@@ -4,8 +4,9 @@ use super::{AluOp, AtomicOp, Cond, Insn, Op, Operand, Reg, Size, Swap, Wide, Wid
 impl Op {
     /// The slot of this instruction, and the second one of a 16-byte load.
     ///
-    /// For every slot that decodes, `decode` then `encode` gives it back (but
-    /// for the second `imm` of a function load, which means nothing).
+    /// For every slot that decodes, `decode` then `encode` gives it back, but for
+    /// the two fields that Linux neither uses nor checks: the second `imm` of a
+    /// function load and the `off` of `exit`.
     pub fn encode(&self) -> (Insn, Option<Insn>) {
         match *self {
             Op::LoadWide { dst, value } => wide(dst, value),

@@ -6,6 +6,8 @@ use core::fmt;
 /// A field of an [`Insn`], as errors name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
+    /// The opcode.
+    Opcode,
     /// The destination register.
     Dst,
     /// The source register or kind.
@@ -19,6 +21,7 @@ pub enum Field {
 impl Field {
     fn name(self) -> &'static str {
         match self {
+            Field::Opcode => "opcode",
             Field::Dst => "dst",
             Field::Src => "src",
             Field::Off => "off",
@@ -28,6 +31,7 @@ impl Field {
 
     fn value(self, insn: &Insn) -> i32 {
         match self {
+            Field::Opcode => insn.opcode.into(),
             Field::Dst => insn.dst.into(),
             Field::Src => insn.src.into(),
             Field::Off => insn.off.into(),

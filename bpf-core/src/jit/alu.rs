@@ -3,7 +3,7 @@
 use super::JitError;
 use super::compiler::Compiler;
 use super::x86::forms::{self, Alu};
-use super::x86::{Form, Reg, Size};
+use super::x86::{Form, Mem, Reg, Size};
 use crate::insn::{Insn, op};
 
 /// The second operand of an instruction.
@@ -89,20 +89,21 @@ impl Compiler<'_> {
     fn multiply(&mut self, size: Size, dst: Reg, operand: Operand) {
         match operand {
             Operand::Reg(src) => self.buf.op(&forms::IMUL_RM, size, dst, src),
-            Operand::Imm(imm) => self.multiply_imm(size, dst, imm),
+            Operand::Imm(imm) => self.multiply_imm(size, dst, dst, imm),
         }
     }
 
-    fn multiply_imm(&mut self, size: Size, dst: Reg, imm: i32) {
-        use super::x86::Mem;
+    /// `dst = src * imm`
+    pub(super) fn multiply_imm(&mut self, size: Size, dst: Reg, src: Reg, imm: i32) {
         match imm {
             0 => self.buf.load_imm(dst, 0),
-            1 => self.zero_extend(size, dst),
-            -1 => self.buf.op1(&forms::NEG, size, dst),
-            3 => self.buf.lea(size, dst, Mem::indexed(dst, dst, 1, 0)),
-            5 => self.buf.lea(size, dst, Mem::indexed(dst, dst, 2, 0)),
-            9 => self.buf.lea(size, dst, Mem::indexed(dst, dst, 3, 0)),
+            1 => self.buf.mov(size, dst, src),
+            3 | 5 | 9 => {
+                let scale = imm.trailing_zeros().max((imm - 1).trailing_zeros()) as u8;
+                self.buf.lea(size, dst, Mem::indexed(src, src, scale, 0));
+            }
             m if m > 0 && m.count_ones() == 1 => {
+                self.move_if_other(size, dst, src);
                 let by = i64::from(m.trailing_zeros());
                 self.buf.op_imm(&forms::SHL.i8, size, dst, by);
             }
@@ -112,8 +113,14 @@ impl Compiler<'_> {
                     Err(_) => &forms::IMUL_I32,
                 };
                 self.buf
-                    .emit(form, size, dst, dst.into(), Reg::RAX, i64::from(m));
+                    .emit(form, size, dst, src.into(), Reg::RAX, i64::from(m));
             }
+        }
+    }
+
+    fn move_if_other(&mut self, size: Size, dst: Reg, src: Reg) {
+        if dst != src {
+            self.buf.mov(size, dst, src);
         }
     }
 

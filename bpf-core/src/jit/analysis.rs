@@ -23,6 +23,8 @@ pub struct Function {
     pub frame: bool,
     /// It calls something.
     pub calls: bool,
+    /// Its instructions need the compiler's scratch registers.
+    pub scratch: bool,
     /// It counts `may_goto` rounds.
     pub may_goto: bool,
     /// It makes tail calls.
@@ -43,6 +45,21 @@ impl Function {
     }
 }
 
+/// True for instructions whose code uses R9 to R11.
+fn needs_scratch(insn: Insn) -> bool {
+    let code = insn.opcode & 0xf0;
+    match insn.class() {
+        op::ALU | op::ALU64 => {
+            matches!(code, op::DIV | op::MOD)
+                || insn.opcode & op::X != 0 && matches!(code, op::LSH | op::RSH | op::ARSH)
+        }
+        op::JMP => code == op::CALL,
+        op::LD => !insn.is_wide(),
+        op::STX => insn.opcode & 0xe0 == op::ATOMIC,
+        _ => false,
+    }
+}
+
 /// What is known about a program.
 #[derive(Debug, Default)]
 pub struct Analysis {
@@ -54,6 +71,8 @@ pub struct Analysis {
     pub loop_heads: Vec<bool>,
     /// Registers wanted after each instruction.
     pub live: Vec<RegSet>,
+    /// For each target: registers wanted before it.
+    pub live_in: Vec<RegSet>,
     /// For each instruction: a call leads here.
     called: Vec<bool>,
 }
@@ -90,6 +109,7 @@ impl Analysis {
             targets: vec![false; n],
             loop_heads: vec![false; n],
             live: vec![ALL; n],
+            live_in: vec![0; n],
             called: vec![false; n],
             functions: Vec::with_capacity(prog.subprogs.len()),
         };
@@ -145,8 +165,9 @@ impl Analysis {
             f.saved |= effect.defs & CALLEE_SAVED;
             f.frame |= effect.uses & bit(10) != 0;
             f.may_goto |= insn.opcode == op::JMP | op::JCOND;
-            f.calls |= insn.opcode == op::JMP | op::CALL
-                || (insn.class() == op::LD && !insn.is_wide());
+            f.scratch |= needs_scratch(insn);
+            f.calls |=
+                insn.opcode == op::JMP | op::CALL || (insn.class() == op::LD && !insn.is_wide());
         }
         Ok(f)
     }

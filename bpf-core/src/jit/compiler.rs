@@ -5,10 +5,13 @@ use super::buffer::{Buffer, Label};
 use super::effect::{RegSet, bit};
 use super::frame::Frame;
 use super::layout::Layout;
+use super::liveness::is_dead;
+use super::plan::{Plan, Planner, Plans};
+use super::pool::Pool;
 use super::x86::{Reg, Size, forms};
 use super::{Code, Features, JitError, Target};
 use crate::insn::{Insn, op};
-use crate::program::{Fact, MapTable, Program};
+use crate::program::{MapTable, Program};
 
 /// Machine registers of R0 to R10. R0 to R5 are where the C calling convention
 /// has the result and the arguments, R6 to R9 are among those that it preserves.
@@ -45,6 +48,14 @@ pub struct Compiler<'a> {
     pub(super) frame: Frame,
     /// Index of the instruction being compiled.
     pub(super) at: usize,
+    /// The function's constants in registers.
+    pub(super) pool: Pool,
+    /// Plans for all functions so far.
+    plans: Plans,
+    /// How many of them are used up.
+    planned: usize,
+    /// The next instruction's work is already done.
+    pub(super) skip_next: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -67,6 +78,10 @@ impl<'a> Compiler<'a> {
             function: Function::default(),
             frame: Frame::default(),
             at: 0,
+            pool: Pool::default(),
+            plans: Plans::new(),
+            planned: 0,
+            skip_next: false,
         })
     }
 
@@ -94,20 +109,29 @@ impl<'a> Compiler<'a> {
             return Ok(());
         };
         self.function = function;
-        self.frame = Frame::of(&function);
+        self.prepare();
         self.buf.align(4);
         self.buf.bind(self.entry_label(k));
         self.prologue();
-        let (start, end) = (function.subprog.start as usize, function.subprog.end as usize);
+        for &(value, reg) in self.pool.entries() {
+            self.buf.load_imm(reg, value);
+        }
+        let (start, end) = (
+            function.subprog.start as usize,
+            function.subprog.end as usize,
+        );
         let mut last = Insn::default();
         self.at = start;
         while self.at < end {
             last = self.insn_at(self.at);
             self.align_loop();
             self.buf.bind(self.insn_label(self.at));
-            self.instruction(last)?;
+            self.planned_instruction(last)?;
             if last.is_wide() {
                 self.at += 1;
+                if self.info.targets.get(self.at) == Some(&true) {
+                    return Err(self.unsupported());
+                }
                 self.buf.bind(self.insn_label(self.at));
             }
             self.at += 1;
@@ -116,6 +140,53 @@ impl<'a> Compiler<'a> {
             self.buf.op0(&forms::UD2, Size::D);
         }
         Ok(())
+    }
+
+    /// The passes over a function before its code is emitted.
+    fn prepare(&mut self) {
+        let f = self.function;
+        let scratch: &[Reg] = match f.scratch {
+            false => &[Reg::R9, Reg::R10, Reg::R11],
+            true => &[],
+        };
+        self.pool = Pool::of(self.prog, self.maps, &f, scratch);
+        if !f.outermost {
+            self.function.saved |= self.pool.saved;
+        }
+        self.plans.clear();
+        self.planned = 0;
+        let bmi2 = self.features.bmi2;
+        let plans = &mut self.plans;
+        Planner::new(self.prog, self.maps, &self.info, &self.pool, bmi2, plans).run(&f);
+        self.info.find_live(self.prog, &f, &self.plans);
+        self.frame = Frame::of(&self.function);
+    }
+
+    /// The plan for the present instruction.
+    fn take_plan(&mut self) -> Option<Plan> {
+        while let Some(&(at, plan)) = self.plans.get(self.planned) {
+            if at as usize > self.at {
+                break;
+            }
+            self.planned += 1;
+            if at as usize == self.at {
+                return Some(plan);
+            }
+        }
+        None
+    }
+
+    fn planned_instruction(&mut self, insn: Insn) -> Result<(), JitError> {
+        let plan = self.take_plan();
+        let live = self.info.live.get(self.at).copied().unwrap_or(!0);
+        let skip = core::mem::take(&mut self.skip_next);
+        if skip || is_dead(insn, live) {
+            return Ok(());
+        }
+        match plan {
+            Some(plan) => self.special(insn, plan),
+            None => self.instruction(insn),
+        }
     }
 
     fn align_loop(&mut self) {
@@ -139,10 +210,6 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn insn_at(&self, i: usize) -> Insn {
         self.prog.insns.get(i).copied().unwrap_or_default()
-    }
-
-    pub(super) fn fact(&self) -> Fact {
-        self.prog.facts.get(self.at).copied().unwrap_or_default()
     }
 
     pub(super) fn unsupported(&self) -> JitError {

@@ -36,6 +36,8 @@ impl Effect {
             op::ALU | op::ALU64 => alu(i, dst, src),
             op::JMP | op::JMP32 => return jump(i, dst, src),
             op::LD if i.is_wide() => (0, dst),
+            // The second slot of a wide load.
+            op::LD if i.opcode & 0xe0 == op::IMM => (0, 0),
             op::LD => {
                 let index = if i.opcode & 0xe0 == op::IND { src } else { 0 };
                 (index | bit(6), CALLER_SAVED)

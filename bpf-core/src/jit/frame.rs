@@ -66,7 +66,7 @@ impl Frame {
         let saved = self.saved;
         (6..10)
             .filter(move |&r| saved & bit(r) != 0)
-            .filter_map(|r| x86_reg(r))
+            .filter_map(x86_reg)
     }
 
     fn enter(&self, buf: &mut Buffer) {
@@ -146,14 +146,7 @@ impl Compiler<'_> {
 /// environment's address where compiled code expects it, and calls `entry`. It is
 /// position-independent.
 pub fn trampoline() -> Vec<u8> {
-    const SAVED: [Reg; 6] = [
-        Reg::RBX,
-        Reg::RBP,
-        Reg::R12,
-        Reg::R13,
-        Reg::R14,
-        Reg::R15,
-    ];
+    const SAVED: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
     let mut buf = Buffer::new(0);
     for r in SAVED {
         buf.op1(&forms::PUSH, Size::D, r);

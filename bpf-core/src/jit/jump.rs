@@ -4,7 +4,7 @@ use super::JitError;
 use super::alu::Operand;
 use super::analysis::jump_target;
 use super::compiler::Compiler;
-use super::x86::{Cond, Reg, Size, forms};
+use super::x86::{Cond, Form, Reg, Size, forms};
 use crate::insn::{Insn, op};
 
 impl Compiler<'_> {
@@ -35,6 +35,27 @@ impl Compiler<'_> {
         self.compare(code, size, dst, operand);
         let label = self.insn_label(target);
         self.buf.jcc(cond, label);
+        Ok(())
+    }
+
+    /// `dst` = whether the jump would be taken (or the opposite). `dst` is not an
+    /// operand of the comparison.
+    pub(super) fn select(&mut self, insn: Insn, dst: u8, taken: bool) -> Result<(), JitError> {
+        let size = match insn.class() {
+            op::JMP32 => Size::W,
+            _ => Size::D,
+        };
+        let code = insn.opcode & 0xf0;
+        let cond = condition(code).ok_or(self.unsupported())? as u8 ^ u8::from(!taken);
+        let (dst, left) = (self.dst(dst)?, self.reg(insn.dst)?);
+        let operand = self.operand(insn)?;
+        self.buf.load_imm(dst, 0);
+        self.compare(code, size, left, operand);
+        let set = Form {
+            opcode: forms::SETCC.opcode | cond,
+            ..forms::SETCC
+        };
+        self.buf.op1(&set, Size::B, dst);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::JitError;
 use super::compiler::Compiler;
+use super::pool::wide_value;
 use super::x86::{Mem, Reg, Size, forms};
 use crate::insn::{Insn, op};
 
@@ -17,8 +18,12 @@ pub fn access_size(insn: Insn) -> Size {
 
 impl Compiler<'_> {
     pub(super) fn load(&mut self, insn: Insn) -> Result<(), JitError> {
-        let dst = self.dst(insn.dst)?;
         let mem = Mem::new(self.reg(insn.src)?, i32::from(insn.off));
+        self.load_from(insn, mem)
+    }
+
+    pub(super) fn load_from(&mut self, insn: Insn, mem: Mem) -> Result<(), JitError> {
+        let dst = self.dst(insn.dst)?;
         let size = access_size(insn);
         match insn.opcode & 0xe0 {
             op::MEM => self.load_zero_extended(size, dst, mem),
@@ -48,13 +53,17 @@ impl Compiler<'_> {
             return Err(self.unsupported());
         }
         let mem = Mem::new(self.reg(insn.dst)?, i32::from(insn.off));
+        self.store_imm_to(insn, mem);
+        Ok(())
+    }
+
+    pub(super) fn store_imm_to(&mut self, insn: Insn, mem: Mem) {
         let size = access_size(insn);
         let form = match size {
             Size::B => &forms::MOV8_MI,
             _ => &forms::MOV_MI,
         };
         self.buf.op_imm(form, size, mem, i64::from(insn.imm));
-        Ok(())
     }
 
     pub(super) fn store(&mut self, insn: Insn) -> Result<(), JitError> {
@@ -91,24 +100,18 @@ impl Compiler<'_> {
 
     fn load_wide(&mut self, insn: Insn) -> Result<(), JitError> {
         let dst = self.dst(insn.dst)?;
+        if insn.src == op::PSEUDO_FUNC {
+            let start = self.at as i64 + 1 + i64::from(insn.imm);
+            let label = self.entry_at(usize::try_from(start).ok())?;
+            self.buf.lea_label(dst, label);
+            return Ok(());
+        }
         let next = self.insn_at(self.at + 1);
-        let unsupported = self.unsupported();
-        let map = || self.maps.map(insn.imm as u32).ok_or(unsupported.clone());
-        let value = match insn.src {
-            0 => u64::from(next.imm as u32) << 32 | u64::from(insn.imm as u32),
-            op::PSEUDO_MAP_FD => map()?.object_addr,
-            op::PSEUDO_MAP_VALUE => map()?
-                .values_addr
-                .wrapping_add(u64::from(next.imm as u32)),
-            op::PSEUDO_FUNC => {
-                let start = self.at as i64 + 1 + i64::from(insn.imm);
-                let label = self.entry_at(usize::try_from(start).ok())?;
-                self.buf.lea_label(dst, label);
-                return Ok(());
-            }
-            _ => return Err(unsupported),
-        };
-        self.buf.load_imm(dst, value);
+        let value = wide_value(self.maps, insn, next).ok_or(self.unsupported())?;
+        match self.pool.find(value).and_then(|k| self.pool.reg(k)) {
+            Some(reg) => self.buf.mov(Size::D, dst, reg),
+            None => self.buf.load_imm(dst, value),
+        }
         Ok(())
     }
 }

@@ -22,8 +22,14 @@ mod effect;
 mod frame;
 mod jump;
 mod layout;
+mod liveness;
+mod lookup;
 mod mem;
+mod plan;
+mod pool;
 mod shift;
+mod special;
+mod value;
 mod x86;
 
 pub use frame::trampoline;

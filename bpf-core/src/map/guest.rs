@@ -123,7 +123,7 @@ impl Map {
     /// The handle stored under `key` in a map of maps or program array.
     pub fn lookup_handle(&self, key: &[u8]) -> Option<u32> {
         match &self.store {
-            Store::Hash(h) => h.lookup(0, key).and_then(|a| h.load_u32(a)),
+            Store::Hash(h) => h.handle(key),
             Store::Array(a) => a.handle(key),
             _ => None,
         }

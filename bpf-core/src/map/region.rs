@@ -16,10 +16,13 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::arch::x86_64::{_mm_cmpeq_epi16, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi16};
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-/// Alignment that a region's start must have.
+/// Alignment that a region's start must have; its length counts in such units,
+/// too (a rest at the end is not used).
 pub const ALIGN: usize = 64;
 
 /// A piece of shared memory.
@@ -35,6 +38,10 @@ pub struct Region {
     /// Keeps the mapping alive, where it can go away.
     _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
+
+/// A line of zeros.
+#[repr(align(64))]
+struct Nothing([AtomicU64; 8]);
 
 // SAFETY: the memory is only touched through atomics, which any thread may use;
 // it stays valid by the contract of the constructors.
@@ -137,25 +144,18 @@ impl Region {
         }
     }
 
-    /// Zeroed memory of its own, shared by the clones. For tests and for maps
+    /// Zeroed memory of its own (in whole lines), shared by the clones. For tests and for maps
     /// outside a virtual machine.
     pub fn zeroed(len: u64) -> Region {
-        #[repr(align(64))]
-        struct Line {
-            #[allow(dead_code)]
-            bytes: [AtomicU64; 8],
-        }
-        let lines = (len as usize).div_ceil(size_of::<Line>()).max(1);
-        let mem: Vec<Line> = (0..lines)
-            .map(|_| Line {
-                bytes: [const { AtomicU64::new(0) }; 8],
-            })
+        let lines = (len as usize).div_ceil(ALIGN).max(1);
+        let mem: Vec<Nothing> = (0..lines)
+            .map(|_| Nothing([const { AtomicU64::new(0) }; 8]))
             .collect();
         let owner = Arc::new(mem);
         let ptr = NonNull::from(owner.as_slice()).cast();
         Region {
             ptr,
-            len,
+            len: (lines * ALIGN) as u64,
             _owner: Some(owner),
         }
     }
@@ -206,22 +206,42 @@ impl Region {
         (off < self.len).then_some(off)
     }
 
+    /// Where the word of `size` bytes (1, 2, 4, 8 or a [`Line`]) that `off` lies
+    /// in begins. The region's length is a multiple of all these.
     #[inline(always)]
-    fn range(&self, off: u64, size: u64) -> Option<*mut u8> {
-        let ok = size <= self.len && off <= self.len - size;
+    fn at(&self, off: u64, size: usize) -> Option<*mut u8> {
+        let start = off & !(size as u64 - 1);
+        debug_assert!(start == off, "access at {off} is misaligned for {size}");
+        debug_assert!(
+            start < self.len,
+            "access at {off} of {size} beyond {}",
+            self.len
+        );
+        // SAFETY: in range, by the check.
+        (start < self.len).then(|| unsafe { self.ptr.as_ptr().add(start as usize) })
+    }
+
+    /// Where `size` bytes begin, at a multiple of 8.
+    #[inline(always)]
+    fn range(&self, off: u64, size: usize) -> Option<*mut u8> {
+        let size = size as u64;
+        let ok = size <= self.len && off <= self.len - size && off & 7 == 0;
         debug_assert!(ok, "access at {off} of {size} beyond {}", self.len);
         // SAFETY: in range, by the check.
         ok.then(|| unsafe { self.ptr.as_ptr().add(off as usize) })
     }
 
+    /// The cache line at `off`, a multiple of 64.
     #[inline(always)]
-    fn at(&self, off: u64, size: usize) -> Option<*mut u8> {
-        let aligned = off & (size as u64 - 1) == 0;
-        debug_assert!(aligned, "access at {off} is misaligned for {size}");
-        if aligned {
-            self.range(off, size as u64)
-        } else {
-            None
+    pub fn line(&self, off: u64) -> Line<'_> {
+        static NOTHING: Nothing = Nothing([const { AtomicU64::new(0) }; 8]);
+        let ptr = match self.at(off, ALIGN) {
+            Some(p) => p,
+            None => NOTHING.0.as_ptr() as *mut u8,
+        };
+        Line {
+            ptr,
+            _region: PhantomData,
         }
     }
 
@@ -235,32 +255,67 @@ impl Region {
     /// Copies out, in order; `off` is a multiple of 8. Aligned words are not torn.
     #[inline]
     pub fn copy_out(&self, off: u64, out: &mut [u8]) {
-        if self.range(off, out.len() as u64).is_none() {
+        let Some(mut p) = self.range(off, out.len()) else {
             return;
-        }
+        };
         let (words, tail) = out.as_chunks_mut::<8>();
-        let tail_off = off + words.len() as u64 * 8;
-        for (i, w) in words.iter_mut().enumerate() {
-            *w = self.load_u64(off + i as u64 * 8).to_le_bytes();
+        for w in words {
+            // SAFETY: `range` checked that all of `out` fits behind `off`, and
+            // that `off` is aligned; `p` is at most its end.
+            unsafe {
+                *w = AtomicU64::from_ptr(p.cast())
+                    .load(Ordering::Acquire)
+                    .to_le_bytes();
+                p = p.add(8);
+            }
         }
-        for (i, b) in tail.iter_mut().enumerate() {
-            *b = self.load_u8(tail_off + i as u64);
+        let (half, tail) = tail.as_chunks_mut::<4>();
+        for w in half {
+            // SAFETY: as above.
+            unsafe {
+                *w = AtomicU32::from_ptr(p.cast())
+                    .load(Ordering::Acquire)
+                    .to_le_bytes();
+                p = p.add(4);
+            }
+        }
+        for b in tail {
+            // SAFETY: as above.
+            unsafe {
+                *b = AtomicU8::from_ptr(p).load(Ordering::Acquire);
+                p = p.add(1);
+            }
         }
     }
 
     /// Copies in, in order; `off` is a multiple of 8. Aligned words are not torn.
     #[inline]
     pub fn copy_in(&self, off: u64, bytes: &[u8]) {
-        if self.range(off, bytes.len() as u64).is_none() {
+        let Some(mut p) = self.range(off, bytes.len()) else {
             return;
-        }
+        };
         let (words, tail) = bytes.as_chunks::<8>();
-        let tail_off = off + words.len() as u64 * 8;
-        for (i, w) in words.iter().enumerate() {
-            self.store_u64(off + i as u64 * 8, u64::from_le_bytes(*w));
+        for w in words {
+            // SAFETY: as in `copy_out`.
+            unsafe {
+                AtomicU64::from_ptr(p.cast()).store(u64::from_le_bytes(*w), Ordering::Release);
+                p = p.add(8);
+            }
         }
-        for (i, b) in tail.iter().enumerate() {
-            self.store_u8(tail_off + i as u64, *b);
+        let (half, tail) = tail.as_chunks::<4>();
+        for w in half {
+            // SAFETY: as above.
+            unsafe {
+                AtomicU32::from_ptr(p.cast()).store(u32::from_le_bytes(*w), Ordering::Release);
+                p = p.add(4);
+            }
+        }
+        for b in tail {
+            // SAFETY: as above.
+            unsafe {
+                AtomicU8::from_ptr(p).store(*b, Ordering::Release);
+                p = p.add(1);
+            }
         }
     }
 
@@ -275,21 +330,19 @@ impl Region {
     }
 
     /// Whether the bytes at `off`, a multiple of 8, are these.
-    #[inline(always)]
+    #[inline]
     pub fn equals(&self, off: u64, bytes: &[u8]) -> bool {
-        if let Ok(b) = <[u8; 4]>::try_from(bytes) {
-            return self.load_u32(off) == u32::from_le_bytes(b);
-        }
         let (words, tail) = bytes.as_chunks::<8>();
         let tail_off = off + words.len() as u64 * 8;
+        let mut at = (off..).step_by(8);
         words
             .iter()
-            .enumerate()
-            .all(|(i, w)| self.load_u64(off + i as u64 * 8) == u64::from_le_bytes(*w))
+            .zip(&mut at)
+            .all(|(w, o)| self.load_u64(o) == u64::from_le_bytes(*w))
             && tail
                 .iter()
-                .enumerate()
-                .all(|(i, b)| self.load_u8(tail_off + i as u64) == *b)
+                .zip(tail_off..)
+                .all(|(b, o)| self.load_u8(o) == *b)
     }
 
     /// Takes the `u32` lock at `off` (0 free, 1 taken), trying for a bounded time.
@@ -326,5 +379,43 @@ pub const SPINS: u32 = 1 << 22;
 impl core::fmt::Debug for Region {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Region({:p}, {})", self.ptr, self.len)
+    }
+}
+
+/// One cache line of a region, checked once. Numbers of words wrap within it.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    ptr: *mut u8,
+    _region: PhantomData<&'a Region>,
+}
+
+impl Line<'_> {
+    // SAFETY (of the whole block): `ptr` is aligned to 64 and begins 64 bytes
+    // that are valid as long as the region is borrowed; every number of a word
+    // is reduced to one that lies in them.
+
+    /// Loads the 32-bit word `i`.
+    #[inline(always)]
+    pub fn load_u32(self, i: u32) -> u32 {
+        // SAFETY: see the top of the block.
+        unsafe { AtomicU32::from_ptr(self.ptr.cast::<u32>().add(i as usize & 15)) }
+            .load(Ordering::Acquire)
+    }
+
+    /// Which of eight 16-bit words from the 64-bit word `i` on are `v`: bit `2 *
+    /// n` for word `n`.
+    #[inline(always)]
+    pub fn lanes_equal(self, i: u32, v: u16) -> u32 {
+        // SAFETY: see the top of the block; every x86-64 has SSE2.
+        let mask = unsafe {
+            let at = |i: u32| AtomicU64::from_ptr(self.ptr.cast::<u64>().add(i as usize & 7));
+            let (lo, hi) = (
+                at(i).load(Ordering::Acquire),
+                at(i + 1).load(Ordering::Acquire),
+            );
+            let words = _mm_set_epi64x(hi as i64, lo as i64);
+            _mm_movemask_epi8(_mm_cmpeq_epi16(words, _mm_set1_epi16(v as i16)))
+        };
+        mask as u32 & 0x5555
     }
 }

@@ -5,18 +5,18 @@ use bpf_core::env::{MapHeader, RunEnv, runtime_fn};
 use bpf_core::insn::Insn;
 use bpf_core::jit::{self, Code, Features, JitError, Target};
 use bpf_core::program::{Fact, MapDesc, MapTable, Program, Subprog};
-use std::cell::Cell;
 
 /// The environment of a run.
 #[repr(C)]
 #[derive(Default)]
 pub struct Env {
     pub run: RunEnv,
-    pub trampoline: Cell<u64>,
-    /// What helper 1000 was called with.
+    /// What [`RECORD`] was called with.
     pub seen: Vec<[u64; 5]>,
+    /// A helper saw its stack misaligned.
+    pub misaligned: bool,
+    /// What packet loads read.
     pub packet: Vec<u8>,
-    enter: Option<fn(u64, u64, u64, [u64; 4]) -> u64>,
 }
 
 thread_local! {
@@ -36,11 +36,15 @@ fn call_in(env: u64, entry: u64, args: [u64; 4]) -> u64 {
 pub const RECORD: u32 = 1000;
 /// Calls R1 with R2 as context as often as R3 says; answers the sum of results.
 pub const CALL_BACK: u32 = 1001;
-/// Checks the alignment of the stack by means of an aligned SSE store.
-pub const ALIGNED: u32 = 1002;
 
 extern "C" fn record(a: u64, b: u64, c: u64, d: u64, e: u64, env: u64) -> u64 {
-    env_mut::<Env>(env).seen.push([a, b, c, d, e]);
+    // The compiler lays this out by the alignment that the caller promises.
+    #[repr(align(16))]
+    struct Aligned(u64);
+    let local = std::hint::black_box(Aligned(a));
+    let env = env_mut::<Env>(env);
+    env.misaligned |= std::hint::black_box(std::ptr::from_ref(&local) as u64) % 16 != 0;
+    env.seen.push([local.0, b, c, d, e]);
     [a, b, c, d, e].into_iter().fold(0, u64::wrapping_add)
 }
 
@@ -179,6 +183,10 @@ impl ProgArray {
             stride: 8,
         });
         Self { table, header }
+    }
+
+    pub fn set(&mut self, slot: usize, entry: u64) {
+        self.table[slot] = entry;
     }
 
     pub fn desc(&self, handle: u32) -> MapDesc {

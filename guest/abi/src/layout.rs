@@ -82,7 +82,8 @@ pub const fn stack_top(vcpu: u32) -> u64 {
     stack_base(vcpu) + REGION
 }
 
-/// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`].
+/// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`]. Its
+/// first region is populated before the first vCPU starts.
 pub const HEAP: u64 = 0x1800_0000;
 /// The longest heap.
 pub const HEAP_MAX: u64 = SHARED - HEAP;

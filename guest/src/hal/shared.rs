@@ -1,5 +1,7 @@
 //! The shared slot: memory that the host reads and writes, too.
 #![allow(unsafe_code)]
+use bpf_core::map::Region;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -40,6 +42,12 @@ impl Shared {
         } else {
             None
         }
+    }
+
+    /// The slot's end, if the address lies in it.
+    pub const fn limit(&self, addr: u64) -> Option<u64> {
+        let end = self.base + self.len;
+        if addr >= self.base && addr < end { Some(end) } else { None }
     }
 
     /// A word that both sides change.
@@ -90,5 +98,25 @@ impl Shared {
         // SAFETY: in the slot; `to` is no part of it.
         unsafe { core::ptr::copy(at as *const u8, to.as_mut_ptr(), to.len()) };
         Some(())
+    }
+
+    /// Storage of a map.
+    pub fn region(&self, off: u64, len: u64) -> Option<Region> {
+        let at = self.addr(off, len).filter(|a| a % bpf_core::map::ALIGN as u64 == 0)?;
+        let ptr = NonNull::new(at as *mut u8)?;
+        // SAFETY: in the slot, which lives for ever; the host gave this range to
+        // one map, and it is accessed through the region and by programs only.
+        Some(unsafe { Region::new(ptr, len) })
+    }
+
+    /// Bytes of a request. The host leaves them alone while it is under way.
+    pub fn bytes(&self, off: u64, len: u64) -> Option<&[u8]> {
+        Some(crate::memory::bytes(self.addr(off, len)?, len))
+    }
+
+    /// Bytes of an answer. Handlers hold one such slice at a time.
+    #[allow(clippy::mut_from_ref)]
+    pub fn bytes_mut(&self, off: u64, len: u64) -> Option<&mut [u8]> {
+        Some(crate::memory::bytes_mut(self.addr(off, len)?, len))
     }
 }

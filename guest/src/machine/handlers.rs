@@ -29,8 +29,7 @@ global_asm!(
 
 // The gate: EAX = 1 maps the writable alias of the code region, 0 unmaps it. The
 // alias is one entry of the vCPU's own PML4, which lies at the address that CR3
-// holds; its value is kept in another entry, not present. IOPL is put back because
-// some hosts lose it in the saved flags.
+// holds; its value is kept in another entry, not present.
 global_asm!(
     ".section .handlers, \"ax\", @progbits",
     ".balign 64",
@@ -46,7 +45,6 @@ global_asm!(
     "2: mov [rbx + {alias} * 8], rcx",
     "mov rcx, cr3",
     "mov cr3, rcx",
-    "or qword ptr [rsp + 32], 0x3000",
     "pop rcx",
     "pop rbx",
     "iretq",

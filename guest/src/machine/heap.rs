@@ -37,8 +37,11 @@ unsafe impl Source for Steps {
             .checked_add(step)
             .filter(|&e| e <= heap_end())
             .ok_or(())?;
+        // The VMM has populated the first region itself.
         for region in (begin..end).step_by(layout::REGION as usize) {
-            Kvm.populate(region);
+            if region != layout::HEAP {
+                Kvm.populate(region);
+            }
         }
         // SAFETY: [begin, end) is mapped writable by the VMM (the heap's length
         // is from the boot record), used by nobody else, and adjoins what was

@@ -44,6 +44,15 @@ impl Machine for Kvm {
         true
     }
 
+    fn bmi2(&self) -> bool {
+        let max = core::arch::x86_64::__cpuid(0).eax;
+        max >= 7 && core::arch::x86_64::__cpuid_count(7, 0).ebx & (1 << 8) != 0
+    }
+
+    fn code_region(&self) -> (u64, u64) {
+        (layout::CODE, layout::CODE_SIZE)
+    }
+
     fn populate(&self, addr: u64) {
         self.out(port::POPULATE, (addr >> 12) as u32);
     }

@@ -204,6 +204,7 @@ table! { FORMS: Form {
     XADD     = two("xadd", 0xc1, Mr);
     CMPXCHG  = two("cmpxchg", 0xb1, Mr);
     XCHG     = form("xchg", 0x87, Mr);
+    SETCC    = two("seto", 0x90, M(0)).byte();
     PUSH     = form("push", 0x50, O).default64();
     POP      = form("pop", 0x58, O).default64();
     RET      = form("ret", 0xc3, Zo).default64();

@@ -7,6 +7,6 @@ mod operand;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{Encoded, encode};
+pub use encode::encode;
 pub use forms::Form;
 pub use operand::{Cond, Mem, Reg, Rm, Size};

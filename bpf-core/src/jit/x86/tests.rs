@@ -37,7 +37,7 @@ fn all_forms() -> Vec<Form> {
 fn sizes(form: &Form) -> &'static [Size] {
     match (form.name, form.map) {
         _ if form.default64 => &SIZES[3..],
-        ("mov" | "test", _) if form.byte => &SIZES[..1],
+        ("mov" | "test" | "seto", _) if form.byte => &SIZES[..1],
         ("movsxd", _) => &SIZES[3..],
         ("movzx" | "movsx" | "bswap" | "cdq" | "xadd" | "cmpxchg", _) | (_, Map::Vex(..)) => {
             &SIZES[2..]
@@ -93,7 +93,11 @@ fn same_memory(i: &Instruction, m: Mem) -> bool {
 }
 
 fn check_operand(i: &Instruction, n: u32, form: &Form, size: Size, operand: Rm, is_rm: bool) {
-    let bytes = if is_rm { rm_width(form, size) } else { width(size) };
+    let bytes = if is_rm {
+        rm_width(form, size)
+    } else {
+        width(size)
+    };
     match operand {
         Rm::Reg(r) => assert_eq!(i.op_register(n), register(r, bytes), "{form:?} {operand:?}"),
         Rm::Mem(m) => {
@@ -139,7 +143,10 @@ fn check(form: &Form, size: Size, reg: Reg, rm: Rm, vvvv: Reg, imm: i64) {
     let i = decoder.decode();
     let name: String = format!("{:?}", i.mnemonic()).to_lowercase();
     let shown = format!("{form:?} {size:?} {reg:?} {rm:?} {imm}: {i}");
-    assert!(!i.is_invalid() && i.len() == bytes.as_slice().len(), "{shown}");
+    assert!(
+        !i.is_invalid() && i.len() == bytes.as_slice().len(),
+        "{shown}"
+    );
     assert_eq!(name, mnemonic(form, size), "{shown}");
     let operands: &[(Rm, bool)] = match form.operands {
         Operands::Zo => &[],
@@ -153,8 +160,16 @@ fn check(form: &Form, size: Size, reg: Reg, rm: Rm, vvvv: Reg, imm: i64) {
         check_operand(&i, n as u32, form, size, operand, is_rm);
     }
     if let Some(expected) = expected_immediate(form, size, imm) {
-        let shift_mask = if i.op_kind(i.op_count() - 1) == OpKind::Immediate8 { 0xff } else { !0 };
-        assert_eq!(immediate(&i, size) & shift_mask, expected & shift_mask, "{shown}");
+        let shift_mask = if i.op_kind(i.op_count() - 1) == OpKind::Immediate8 {
+            0xff
+        } else {
+            !0
+        };
+        assert_eq!(
+            immediate(&i, size) & shift_mask,
+            expected & shift_mask,
+            "{shown}"
+        );
     }
 }
 

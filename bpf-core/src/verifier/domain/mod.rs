@@ -16,6 +16,8 @@
 //! | `scalar` | both widths with the known bits: construction, lattice |
 //! | `sync` | deductions between the five descriptions |
 //! | `alu` | arithmetic and logic |
+//! | `range` | the same on ranges of one width |
+//! | `shift` | shifts |
 //! | `cast` | extensions, truncations, byte swaps |
 //! | `branch` | what a comparison teaches about both sides |
 //! | `display` | the text form of the kernel's log |
@@ -25,7 +27,9 @@ mod bounds;
 mod branch;
 mod cast;
 mod display;
+mod range;
 mod scalar;
+mod shift;
 mod sync;
 mod tnum;
 
@@ -113,3 +117,6 @@ pub enum Swap {
     /// Swaps unconditionally (ALU64).
     Bswap,
 }
+
+#[cfg(test)]
+mod tests;

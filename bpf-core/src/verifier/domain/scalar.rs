@@ -41,20 +41,24 @@ impl<const W: u32, const H: u32> Num<W, H> {
 
     /// The numbers `min..=max`, unsigned. [`Num::UNKNOWN`] where `min > max`.
     pub fn from_urange(min: u64, max: u64) -> Self {
-        let _ = (min, max);
-        Self::UNKNOWN
+        Self::from_bounds(Bounds::unsigned_range(min, max))
     }
 
     /// The numbers `min..=max`, signed. [`Num::UNKNOWN`] where `min > max`.
     pub fn from_srange(min: i64, max: i64) -> Self {
-        let _ = (min, max);
-        Self::UNKNOWN
+        Self::from_bounds(Bounds::signed_range(min, max))
+    }
+
+    fn from_bounds(wide: Bounds<W>) -> Self {
+        Bounds::UNKNOWN
+            .intersect(&wide)
+            .and_then(|wide| Self::settle(Self::UNKNOWN.tnum, wide, Bounds::UNKNOWN))
+            .unwrap_or(Self::UNKNOWN)
     }
 
     /// The numbers with these known bits.
     pub fn from_tnum(tnum: Tnum) -> Self {
-        let _ = tnum;
-        Self::UNKNOWN
+        Self::settle(tnum.truncate(W), Bounds::UNKNOWN, Bounds::UNKNOWN).unwrap_or(Self::UNKNOWN)
     }
 
     /// The only member, if there is just one.
@@ -88,18 +92,28 @@ impl<const W: u32, const H: u32> Num<W, H> {
     /// Whether each description of `self` lies within that of `outer`: the
     /// order by which states are pruned (`range_within` and `tnum_in`).
     pub fn is_subset_of(&self, outer: &Self) -> bool {
-        outer.is_unknown() || self == outer
+        self.tnum.is_subset_of(outer.tnum)
+            && self.wide.is_subset_of(&outer.wide)
+            && self.low.is_subset_of(&outer.low)
     }
 
     /// The least set we can describe that holds the members of both.
     pub fn union(&self, other: &Self) -> Self {
-        if self == other { *self } else { Self::UNKNOWN }
+        Self::settle(
+            self.tnum.union(other.tnum),
+            self.wide.union(&other.wide),
+            self.low.union(&other.low),
+        )
+        .unwrap_or(Self::UNKNOWN)
     }
 
     /// The members of both, or `None` where it is certain that there are none.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
-        let _ = other;
-        Some(*self)
+        Self::settle(
+            self.tnum.intersect(other.tnum)?,
+            self.wide.intersect(&other.wide)?,
+            self.low.intersect(&other.low)?,
+        )
     }
 
     /// The known bits.
