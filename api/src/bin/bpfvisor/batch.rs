@@ -74,7 +74,11 @@ fn each_line(mut input: impl BufRead, mut each: impl FnMut(&[u8]) -> Result<()>)
     loop {
         line.clear();
         let mut part = std::io::Read::take(&mut input, LONGEST_LINE);
-        if part.read_until(b'\n', &mut line).context("cannot read the input")? == 0 {
+        if part
+            .read_until(b'\n', &mut line)
+            .context("cannot read the input")?
+            == 0
+        {
             return Ok(());
         }
         if line.len() as u64 == LONGEST_LINE {

@@ -38,11 +38,11 @@ impl Reader {
     /// Opens a capture file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        Self::new(path, file)
+        Self::new(path, file, BUFFER)
     }
 
-    fn new(path: &Path, source: impl std::io::Read + Send + 'static) -> Result<Self> {
-        let inner = match create_reader(BUFFER, source) {
+    fn new(path: &Path, source: impl std::io::Read + Send + 'static, room: usize) -> Result<Self> {
+        let inner = match create_reader(room, source) {
             Ok(inner) => inner,
             Err(PcapError::Eof) => bail!("{}: the file is empty", path.display()),
             Err(PcapError::ReadError) => bail!("{}: cannot be read", path.display()),
@@ -171,7 +171,10 @@ fn packet<'a>(
         }
         PcapBlockOwned::NG(Block::EnhancedPacket(p)) => {
             let Some(&clock) = clocks.get(p.if_id as usize) else {
-                bail!("packet {count} names interface {}, which is not described", p.if_id);
+                bail!(
+                    "packet {count} names interface {}, which is not described",
+                    p.if_id
+                );
             };
             let data = p.data.get(..p.caplen as usize).unwrap_or(p.data);
             Ok(Some(Packet {

@@ -77,7 +77,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// Write the packets that passed, as the program left them, to this file
-    #[arg(long, value_name = "OUT", requires = "pcap")]
+    #[arg(long, value_name = "OUT", conflicts_with_all = ["data", "hex"])]
     pub write_pcap: Option<PathBuf>,
     /// Print the VM's counters too
     #[arg(long)]

@@ -84,7 +84,10 @@ fn boot() -> Finding {
         Ok(_) => finding(
             "boot",
             State::Good,
-            format!("a VM boots in {:.2} ms", start.elapsed().as_secs_f64() * 1e3),
+            format!(
+                "a VM boots in {:.2} ms",
+                start.elapsed().as_secs_f64() * 1e3
+            ),
         ),
         Err(e) => finding("boot", State::Bad, e.to_string()),
     }
@@ -94,7 +97,11 @@ fn huge_pages() -> Finding {
     let path = "/sys/kernel/mm/transparent_hugepage/enabled";
     let setting = fs::read_to_string(path).unwrap_or_default();
     if setting.contains("[always]") || setting.contains("[madvise]") {
-        return finding("huge pages", State::Good, "transparent huge pages can be asked for");
+        return finding(
+            "huge pages",
+            State::Good,
+            "transparent huge pages can be asked for",
+        );
     }
     finding(
         "huge pages",
@@ -127,5 +134,9 @@ fn memory() -> Finding {
     } else {
         State::Good
     };
-    finding("memory", state, format!("{} MiB available", available >> 10))
+    finding(
+        "memory",
+        state,
+        format!("{} MiB available", available >> 10),
+    )
 }

@@ -1,8 +1,8 @@
 //! `bpfvisor prog dump`: what a program became.
 
 use crate::cli::{Dump, DumpArgs, ProgArgs, ProgCommand};
-use crate::hex;
 use anyhow::{Context, Result};
+use bpfvisor::hex;
 use bpfvisor::object::{LoadOptions, ObjectFile};
 use bpfvisor::{MAX_PACKET, Program};
 
@@ -36,10 +36,7 @@ fn dump(args: &DumpArgs) -> Result<()> {
 }
 
 fn xlated(program: &Program) -> Result<()> {
-    let insns = program.xlated()?;
-    for (index, text) in bpfvisor::text::listing(&insns) {
-        println!("{index:>6}: {text}");
-    }
+    print!("{}", bpf_core::disasm::listing(&program.xlated()?));
     Ok(())
 }
 

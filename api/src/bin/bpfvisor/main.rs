@@ -6,7 +6,6 @@ mod capture;
 mod cli;
 mod doctor;
 mod dump;
-mod hex;
 mod run;
 mod show;
 mod verdict;

@@ -5,8 +5,8 @@ mod report;
 
 use crate::capture::Writer;
 use crate::cli::RunArgs;
-use crate::hex;
 use anyhow::{Context, Result, anyhow, bail};
+use bpfvisor::hex;
 use bpfvisor::object::{LoadOptions, Object, ObjectFile};
 use bpfvisor::uapi::ProgType;
 use bpfvisor::{Program, Vm};

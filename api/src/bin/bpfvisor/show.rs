@@ -1,8 +1,8 @@
 //! Contents of maps and global variables.
 
-use crate::hex;
 use anyhow::Result;
 use bpfvisor::Map;
+use bpfvisor::hex;
 use bpfvisor::object::Object;
 use bpfvisor::uapi::MapType;
 use serde_json::{Map as JsonMap, Value, json};
@@ -17,7 +17,13 @@ fn has_contents(name: &str, map: &Map) -> bool {
     !name.starts_with('.')
         && !matches!(
             map.map_type(),
-            Ringbuf | UserRingbuf | Queue | Stack | ProgArray | PerfEventArray | ArrayOfMaps
+            Ringbuf
+                | UserRingbuf
+                | Queue
+                | Stack
+                | ProgArray
+                | PerfEventArray
+                | ArrayOfMaps
                 | HashOfMaps
         )
 }

@@ -5,7 +5,13 @@ use bpfvisor::uapi::ProgType;
 /// What a return value means for a program type.
 pub fn name(prog_type: ProgType, retval: u32) -> String {
     let table: &[&str] = match prog_type {
-        ProgType::Xdp => &["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"],
+        ProgType::Xdp => &[
+            "XDP_ABORTED",
+            "XDP_DROP",
+            "XDP_PASS",
+            "XDP_TX",
+            "XDP_REDIRECT",
+        ],
         ProgType::SchedCls | ProgType::SchedAct => &[
             "TC_ACT_OK",
             "TC_ACT_RECLASSIFY",

@@ -46,7 +46,10 @@ fn one(file: &ObjectFile, vm: &Vm, name: &str, log_level: u32) -> Result<bool> {
         Ok(object) => {
             if let Some(program) = object.program(name) {
                 print_log(&program.info().log);
-                println!("accepted: {} instructions processed", program.info().processed);
+                println!(
+                    "accepted: {} instructions processed",
+                    program.info().processed
+                );
             }
             Ok(true)
         }

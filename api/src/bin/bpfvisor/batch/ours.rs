@@ -1,13 +1,13 @@
 //! Answers from bpfvisor: one VM for all lines, built anew if it dies.
 
-use super::answer::{Answer, RunAnswer, Verdict};
-use super::question::{FixupKind, Initial, MapLine, Question, RunLine};
 use super::Oracle;
+use super::answer::{Answer, RunAnswer, Verdict};
+use super::question::{FixupKind, Initial, MapLine, Question, RunLine, creation_order, per_cpu};
 use crate::cli::{BatchArgs, VmArgs};
-use crate::hex;
 use anyhow::Result;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{ProgType, errno};
+use bpfvisor::hex;
 use bpfvisor::{CallerError, Error, Map, MapSpec, Program, ProgramSpec, TestRun, Vm};
 use std::os::fd::AsRawFd;
 
@@ -42,9 +42,10 @@ impl Oracle for Ours {
 
 impl Ours {
     fn load(&self, q: &Question) -> bpfvisor::Result<(Program, Vec<Map>)> {
-        let prog_type = q.prog_type.clone().map_err(|name| {
-            unsupported(format!("program type {name:?} is not known"))
-        })?;
+        let prog_type = q
+            .prog_type
+            .clone()
+            .map_err(|name| unsupported(format!("program type {name:?} is not known")))?;
         let maps = self.create_maps(&q.maps)?;
         let mut insns = q.insns.clone();
         apply_fixups(q, &mut insns, |index| {
@@ -75,23 +76,22 @@ impl Ours {
     /// Creates the maps in an order in which templates come first.
     fn create_maps(&self, lines: &[MapLine]) -> bpfvisor::Result<Vec<Map>> {
         let mut made: Vec<Option<Map>> = vec![None; lines.len()];
-        for i in super::question::creation_order(lines)
-            .map_err(|e| Error::from(CallerError::Argument(e)))?
-        {
+        for i in creation_order(lines).map_err(|e| Error::from(CallerError::Argument(e)))? {
             let inner = lines[i].inner.and_then(|t| made[t].clone());
             made[i] = Some(self.create_map(&lines[i], inner)?);
         }
         let maps: Vec<Map> = made.into_iter().flatten().collect();
         for (line, map) in lines.iter().zip(&maps) {
-            init_map(line, map, &maps)?;
+            init_map(line, map, &maps, self.vm.vcpus() as usize)?;
         }
         Ok(maps)
     }
 
     fn create_map(&self, line: &MapLine, inner: Option<Map>) -> bpfvisor::Result<Map> {
-        let map_type = line.map_type.clone().map_err(|name| {
-            unsupported(format!("map type {name:?} is not known"))
-        })?;
+        let map_type = line
+            .map_type
+            .clone()
+            .map_err(|name| unsupported(format!("map type {name:?} is not known")))?;
         let name: String = line.name.chars().take(15).collect();
         let mut spec = MapSpec::new(
             &name,
@@ -119,10 +119,10 @@ impl Ours {
     }
 }
 
-fn init_map(line: &MapLine, map: &Map, maps: &[Map]) -> bpfvisor::Result<()> {
+fn init_map(line: &MapLine, map: &Map, maps: &[Map], cpus: usize) -> bpfvisor::Result<()> {
     for (key, value) in &line.init {
         match value {
-            Initial::Bytes(value) => map.insert(key, value)?,
+            Initial::Bytes(value) => map.insert(key, &per_cpu(line, value, cpus))?,
             Initial::Map(index) => {
                 let fd = maps.get(*index).map_or(-1, |m| m.as_raw_fd());
                 map.insert(key, &fd.to_ne_bytes())?;
@@ -142,7 +142,7 @@ pub fn apply_fixups(
 ) -> Result<(), String> {
     for fixup in &q.fixups {
         let at = fixup.insn as usize;
-        if !insns.get(at).is_some_and(Insn::is_wide) || at + 1 >= insns.len() {
+        if !insns.get(at).is_some_and(|i| i.is_wide()) || at + 1 >= insns.len() {
             return Err(format!("fixup: instruction {at} is not a wide load"));
         }
         let fd = match usize::try_from(fixup.map) {

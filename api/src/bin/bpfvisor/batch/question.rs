@@ -1,8 +1,8 @@
 //! One line of input, checked.
 
-use crate::hex;
 use bpf_core::insn::Insn;
 use bpf_core::uapi::{MapType, ProgType};
+use bpfvisor::hex;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -128,6 +128,12 @@ impl Question {
             name: String::new(),
             reason: format!("not JSON: {e}"),
         })?;
+        if !raw.is_object() {
+            return Err(BadLine {
+                name: String::new(),
+                reason: "not a JSON object".into(),
+            });
+        }
         let name = raw["name"].as_str().unwrap_or_default().to_string();
         let bad = |reason: String| BadLine {
             name: name.clone(),
@@ -185,7 +191,10 @@ impl RawMap {
         let map_type = MapType::from_name(&self.map_type).ok_or(self.map_type);
         let mut init = Vec::new();
         for (key, value) in self.init.unwrap_or_default() {
-            init.push((bytes("init", &key)?, initial(map_type.as_ref().ok(), value)?));
+            init.push((
+                bytes("init", &key)?,
+                initial(map_type.as_ref().ok(), value)?,
+            ));
         }
         Ok(MapLine {
             name: self.name,
@@ -247,4 +256,20 @@ pub fn creation_order(lines: &[MapLine]) -> Result<Vec<usize>, String> {
     }
     order.extend((0..lines.len()).filter(|&i| lines[i].inner.is_some()));
     Ok(order)
+}
+
+/// The value for all CPUs: one that is given for a single CPU holds for each.
+pub fn per_cpu(line: &MapLine, value: &[u8], cpus: usize) -> Vec<u8> {
+    if !is_per_cpu(line) || value.len() != line.value_size as usize {
+        return value.to_vec();
+    }
+    let mut one = value.to_vec();
+    one.resize(value.len().next_multiple_of(8), 0);
+    one.repeat(cpus)
+}
+
+/// Whether each CPU has its own values.
+pub fn is_per_cpu(line: &MapLine) -> bool {
+    use MapType::*;
+    matches!(line.map_type, Ok(PercpuArray | PercpuHash | LruPercpuHash))
 }

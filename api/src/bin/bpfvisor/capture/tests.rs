@@ -5,7 +5,7 @@ use std::io::Cursor;
 type Seen = Vec<(u64, Vec<u8>)>;
 
 fn read(bytes: Vec<u8>) -> Result<Seen> {
-    let mut reader = Reader::new(Path::new("test.pcap"), Cursor::new(bytes))?;
+    let mut reader = Reader::new(Path::new("test.pcap"), Cursor::new(bytes), 4096)?;
     let mut seen = Vec::new();
     while reader.next(|p| {
         seen.push((p.time, p.data.to_vec()));
@@ -50,7 +50,12 @@ fn every_kind_of_capture_gives_the_same_packet() {
 fn what_is_no_capture_is_told_apart() {
     assert!(read(Vec::new()).unwrap_err().to_string().contains("empty"));
     let text = b"this is not a capture file at all, but long enough".to_vec();
-    assert!(read(text).unwrap_err().to_string().contains("not a capture"));
+    assert!(
+        read(text)
+            .unwrap_err()
+            .to_string()
+            .contains("not a capture")
+    );
 }
 
 #[test]
@@ -58,7 +63,10 @@ fn a_cut_off_capture_is_an_error_that_says_where() {
     let whole = pcap(0xa1b2_c3d4, 5);
     for len in 25..whole.len() {
         let e = read(whole[..len].to_vec()).unwrap_err().to_string();
-        assert!(e.contains("test.pcap") && e.contains("packet 0"), "{len}: {e}");
+        assert!(
+            e.contains("test.pcap") && e.contains("packet 0"),
+            "{len}: {e}"
+        );
     }
     assert_eq!(read(whole[..24].to_vec()).unwrap(), []);
 }

@@ -20,8 +20,17 @@ fn run_needs_exactly_one_input() {
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    for bad in ["--vcpus 0", "--vcpus 65", "--timeout-ms 0", "--repeat 0", "--memory 1"] {
-        assert!(parse(&format!("bpfvisor run x.o --hex 00 {bad}")).is_err(), "{bad}");
+    for bad in [
+        "--vcpus 0",
+        "--vcpus 65",
+        "--timeout-ms 0",
+        "--repeat 0",
+        "--memory 1",
+    ] {
+        assert!(
+            parse(&format!("bpfvisor run x.o --hex 00 {bad}")).is_err(),
+            "{bad}"
+        );
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{Session, Tally, min_len, writer};
 use crate::capture::{LINK_ETHERNET, Packet, Reader, Writer};
 use crate::cli::{Input, RunArgs};
-use crate::{hex, verdict};
+use crate::verdict;
 use anyhow::{Context, Result};
+use bpfvisor::hex;
 use bpfvisor::{Buffer, MAX_PACKET, TestRun};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ pub fn single(input: &Input) -> Result<Option<Vec<u8>>> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         return bytes.map(Some);
     }
-    input.hex.as_deref().map(hex::decode).transpose()
+    Ok(input.hex.as_deref().map(hex::decode).transpose()?)
 }
 
 /// Runs over one packet.
@@ -238,8 +239,11 @@ struct Progress {
 impl Progress {
     fn new(args: &RunArgs) -> Self {
         let path = args.input.pcap.as_deref();
-        let len = path.and_then(|p| std::fs::metadata(p).ok()).map(|m| m.len());
-        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        let len = path
+            .and_then(|p| std::fs::metadata(p).ok())
+            .map(|m| m.len());
+        let style =
+            ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
         let bar = len.zip(style.ok()).map(|(len, style)| {
             let bar = ProgressBar::hidden().with_style(style);
             bar.set_length(len);

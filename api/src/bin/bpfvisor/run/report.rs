@@ -2,8 +2,9 @@
 
 use super::{Session, Tally};
 use crate::cli::RunArgs;
-use crate::{hex, show, verdict};
+use crate::{show, verdict};
 use anyhow::Result;
+use bpfvisor::hex;
 use serde_json::{Map as JsonMap, Value, json};
 use std::time::Duration;
 
