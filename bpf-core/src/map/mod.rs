@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `geometry`, `check` | the layout, and the kernel's checks before it |
 //! | `region` | bounds-checked atomic access to shared memory (the one unsafe file) |
+//! | `version` | locks of writers that are versions for readers |
 //! | `array` | arrays, per-CPU arrays, arrays of handles |
 //! | `hash` | hash tables: index, slab, operations, versioned reads, LRU |
 //! | `lpm` | the longest-prefix-match trie |
@@ -33,6 +34,7 @@ mod ringbuf;
 #[cfg(test)]
 mod tests;
 mod value;
+mod version;
 
 pub use error::{MapError, ReadError};
 pub use geometry::{ArrayLayout, Geometry, Layout, PAGE, QueueLayout, RingLayout};

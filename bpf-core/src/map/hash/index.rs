@@ -8,6 +8,7 @@
 //! at most one line per bucket and one per eight keys.
 
 use super::super::region::Line;
+use super::super::version::{Held, bump};
 use super::Hash;
 
 /// Bytes per line.
@@ -35,13 +36,6 @@ pub(super) struct Place {
 pub(super) struct Slot {
     pub line: u32,
     pub no: u32,
-}
-
-/// A bucket that is locked; what unlocking stores depends on what was done.
-pub(super) struct Held {
-    bucket: u32,
-    word: u32,
-    changed: bool,
 }
 
 /// Slots of one line, as a set.
@@ -113,10 +107,10 @@ impl Hash {
         IndexLine(self.region.line(self.line_off(line)))
     }
 
-    /// The version of a bucket, without its lock.
+    /// Offset of a bucket's lock and version.
     #[inline(always)]
-    pub(super) fn version(&self, bucket: u32) -> u32 {
-        self.line(bucket).version()
+    pub(super) fn version_off(&self, bucket: u32) -> u64 {
+        self.line_off(bucket) + VERSION
     }
 
     /// The line after `line` in its chain.
@@ -159,43 +153,6 @@ impl Hash {
             .store_u16(self.line_off(s.line) + TAGS + u64::from(s.no) * 2, tag);
     }
 
-    /// Locks a bucket; `None` where it is not free within the bound.
-    #[inline(always)]
-    pub(super) fn hold(&self, bucket: u32) -> Option<Held> {
-        let off = self.line_off(bucket) + VERSION;
-        for _ in 0..super::super::region::SPINS {
-            let word = self.region.load_u32(off);
-            if word & 1 == 0 && self.region.cas_u32(off, word, word | 1).is_ok() {
-                return Some(Held {
-                    bucket,
-                    word: word | 1,
-                    changed: false,
-                });
-            }
-            core::hint::spin_loop();
-        }
-        None
-    }
-
-    /// Unlocks, with the next version if anything changed.
-    #[inline(always)]
-    pub(super) fn release(&self, h: Held) {
-        let word = if h.changed {
-            h.word.wrapping_add(1)
-        } else {
-            h.word & !1
-        };
-        self.region
-            .store_u32(self.line_off(h.bucket) + VERSION, word);
-    }
-
-    /// Makes readers that began before begin anew.
-    fn bump(&self, h: &mut Held) {
-        h.word = h.word.wrapping_add(2);
-        self.region
-            .store_u32(self.line_off(h.bucket) + VERSION, h.word);
-    }
-
     /// Puts another element in a taken slot: old or new, a reader sees one.
     #[inline(always)]
     pub(super) fn replace(&self, h: &mut Held, s: Slot, elem: u32) {
@@ -212,17 +169,17 @@ impl Hash {
 
     /// Adds an element whose key is not there. `false` where no line is left.
     #[inline(always)]
-    pub(super) fn insert(&self, h: &mut Held, elem: u32, tag: u16) -> bool {
+    pub(super) fn insert(&self, h: &mut Held, p: Place, elem: u32) -> bool {
         h.changed = true;
-        let mut line = h.bucket;
+        let mut line = p.bucket;
         for _ in 0..self.l.lines {
             if let Some(no) = self.tagged(line, 0).next() {
-                self.fill(Slot { line, no }, elem, tag);
+                self.fill(Slot { line, no }, elem, p.tag);
                 return true;
             }
             match self.link(line) {
                 Some(next) => line = next,
-                None => return self.append(line, elem, tag),
+                None => return self.append(line, elem, p.tag),
             }
         }
         false
@@ -242,18 +199,18 @@ impl Hash {
     /// Empties a slot. Gives the overflow line that went out of use, to be given
     /// back with [`Hash::give_line`] after the bucket was released.
     #[inline(always)]
-    pub(super) fn remove(&self, h: &mut Held, s: Slot) -> Option<u32> {
+    pub(super) fn remove(&self, h: &mut Held, bucket: u32, s: Slot) -> Option<u32> {
         h.changed = true;
         self.set_tag(s, 0);
-        self.link(h.bucket)?;
-        self.tidy(h)
+        self.link(bucket)?;
+        self.tidy(h, bucket)
     }
 
     /// Unlinks a line that is empty or can be spared.
     #[cold]
-    fn tidy(&self, h: &mut Held) -> Option<u32> {
-        let (mut before, mut line) = (h.bucket, self.link(h.bucket)?);
-        let mut keys = self.taken(h.bucket).len();
+    fn tidy(&self, h: &mut Held, bucket: u32) -> Option<u32> {
+        let (mut before, mut line) = (bucket, self.link(bucket)?);
+        let mut keys = self.taken(bucket).len();
         for overflow in 1..self.l.lines {
             let here = self.taken(line).len();
             keys += here;
@@ -266,7 +223,7 @@ impl Hash {
                 if overflow < 2 || keys > SLOTS * (overflow - 1) {
                     return None;
                 }
-                self.empty_into_holes(h, line);
+                self.empty_into_holes(h, bucket, line);
                 self.unlink(before, line);
                 return Some(line);
             };
@@ -282,8 +239,8 @@ impl Hash {
 
     /// Moves the elements of the last line to empty slots before it. Whoever
     /// reads meanwhile finds each in one place or both, or reads again.
-    fn empty_into_holes(&self, h: &mut Held, last: u32) {
-        let mut line = h.bucket;
+    fn empty_into_holes(&self, h: &mut Held, bucket: u32, last: u32) {
+        let mut line = bucket;
         let mut moving = self.taken(last);
         for _ in 0..self.l.lines {
             if line == last {
@@ -296,7 +253,7 @@ impl Hash {
                     no: from,
                 };
                 if let Some(e) = self.elem(from) {
-                    self.bump(h);
+                    bump(&self.region, h);
                     self.fill(Slot { line, no }, e, self.tag(from));
                 }
             }
@@ -305,7 +262,7 @@ impl Hash {
                 None => break,
             }
         }
-        self.bump(h);
+        bump(&self.region, h);
         for no in self.taken(last) {
             self.set_tag(Slot { line: last, no }, 0);
         }

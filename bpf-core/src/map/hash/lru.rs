@@ -6,6 +6,7 @@
 //! lies where the hand just was, so it is the last to be met again.
 
 use super::super::error::MapError;
+use super::super::version::release;
 use super::Hash;
 use super::ops::Left;
 use super::slab::HAND;
@@ -113,14 +114,14 @@ impl Hash {
             self.hasher
                 .hash_at(&self.region, self.key_off(elem), self.key_size),
         );
-        let Some(mut h) = self.hold(p.bucket) else {
+        let Ok(mut h) = self.hold(p.bucket) else {
             return false;
         };
         let slot = self
             .slots(p.bucket, self.l.lines)
             .find(|s| self.elem(*s) == Some(elem));
-        let line = slot.map(|s| self.remove(&mut h, s));
-        self.release(h);
+        let line = slot.map(|s| self.remove(&mut h, p.bucket, s));
+        release(&self.region, h);
         let Some(line) = line else { return false };
         self.set_unused(elem);
         self.give_back(0, Left { elem: None, line });

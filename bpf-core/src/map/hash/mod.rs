@@ -14,12 +14,8 @@
 //! ever reads half of it.
 //!
 //! # Reading without locks
-//! The first word of a bucket is its lock (bit 0) and version (the rest). A
-//! writer that holds the lock changes the bucket, then unlocks with the next
-//! version, and only then gives elements or lines back that it took out. A
-//! reader that finds the same version before and after therefore saw elements
-//! that belonged to the bucket all the while, whole; readers never wait for a
-//! writer, they only read again when one was done meanwhile.
+//! The first word of a bucket is its lock and version (`super::version`): lookups
+//! take no lock, and see elements that belonged to the bucket all the while.
 
 mod index;
 mod key;

@@ -2,8 +2,9 @@
 
 use super::super::error::MapError;
 use super::super::value::locked;
+use super::super::version::{Held, release};
 use super::Hash;
-use super::index::{Held, Place, Slot};
+use super::index::{Place, Slot};
 use super::read::Seen;
 use crate::uapi::{MapType, elem_flags as f, errno};
 
@@ -23,9 +24,9 @@ impl Hash {
         op: impl FnOnce(&mut Held, Place) -> Result<T, MapError>,
     ) -> Result<T, MapError> {
         let p = self.place(self.hasher.hash(key));
-        let mut h = self.hold(p.bucket).ok_or(MapError::BUSY)?;
+        let mut h = self.hold(p.bucket)?;
         let result = op(&mut h, p);
-        self.release(h);
+        release(&self.region, h);
         result
     }
 
@@ -166,7 +167,7 @@ impl Hash {
             if self.lru {
                 self.set_fresh(spare, false);
             }
-            if !self.insert(h, spare, p.tag) {
+            if !self.insert(h, p, spare) {
                 self.give_elem(cpu, next);
                 return Err(MapError::new(errno::ENOMEM, "no index line is left"));
             }
@@ -195,10 +196,10 @@ impl Hash {
 
     /// Takes a key out of a held bucket.
     #[inline(always)]
-    pub(super) fn unlink_key(&self, h: &mut Held, slot: Slot, elem: u32) -> Left {
+    pub(super) fn unlink_key(&self, h: &mut Held, p: Place, slot: Slot, elem: u32) -> Left {
         Left {
             elem: Some(elem),
-            line: self.remove(h, slot),
+            line: self.remove(h, p.bucket, slot),
         }
     }
 
@@ -208,7 +209,7 @@ impl Hash {
             return Err(MapError::KEY_SIZE);
         }
         let left = self.on_key(key, |h, p| match self.seek(p, key, self.l.lines) {
-            Seen::At(slot, e) => Ok(self.unlink_key(h, slot, e)),
+            Seen::At(slot, e) => Ok(self.unlink_key(h, p, slot, e)),
             _ => Err(MapError::NO_KEY),
         })?;
         self.give_back(cpu, left);
@@ -230,7 +231,7 @@ impl Hash {
         let left = self.on_key(key, |h, p| match self.seek(p, key, self.l.lines) {
             Seen::At(slot, e) => {
                 self.with_value_lock(e, flags, || self.copy_value(e, out))?;
-                Ok(self.unlink_key(h, slot, e))
+                Ok(self.unlink_key(h, p, slot, e))
             }
             _ => Err(MapError::NO_KEY),
         })?;

@@ -79,7 +79,7 @@ impl Hash {
             if self.lru {
                 self.set_fresh(e, false);
             }
-            if !self.insert(h, e, p.tag) {
+            if !self.insert(h, p, e) {
                 self.give_elem(cpu, e);
                 return Err(MapError::new(errno::ENOMEM, "no index line is left"));
             }

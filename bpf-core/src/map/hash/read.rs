@@ -1,13 +1,12 @@
 //! Versioned reads: lookups by programs, and the host's.
 
 use super::super::error::{MapError, ReadError};
+use super::super::version::{self, Held, release};
 use super::Hash;
 use super::index::{Place, Slot};
 use super::key::{Key, by_size};
 use crate::uapi::elem_flags as f;
 
-/// How often a read is tried before something else is done.
-const TRIES: u32 = 64;
 /// Lines per chain that a reader without a lock follows. With a secret seed no
 /// bucket of an honest map comes near it.
 pub(super) const CHAIN: u32 = 64;
@@ -62,24 +61,22 @@ impl Hash {
     /// Reads a bucket until it stayed the same meanwhile; `None` where it never
     /// did.
     #[inline(always)]
-    pub(super) fn steady<T>(&self, bucket: u32, mut read: impl FnMut() -> T) -> Option<T> {
-        for _ in 0..TRIES {
-            let version = self.version(bucket);
-            let t = read();
-            if self.version(bucket) == version {
-                return Some(t);
-            }
-        }
-        None
+    pub(super) fn steady<T>(&self, bucket: u32, read: impl FnMut() -> T) -> Option<T> {
+        version::steady(&self.region, self.version_off(bucket), read)
     }
 
     /// Reads a bucket under its lock, for who may not fail.
     #[cold]
     pub(super) fn held<T>(&self, bucket: u32, read: impl FnOnce() -> T) -> Result<T, MapError> {
-        let h = self.hold(bucket).ok_or(MapError::BUSY)?;
+        let h = self.hold(bucket)?;
         let t = read();
-        self.release(h);
+        release(&self.region, h);
         Ok(t)
+    }
+
+    #[inline(always)]
+    pub(super) fn hold(&self, bucket: u32) -> Result<Held, MapError> {
+        version::hold(&self.region, self.version_off(bucket))
     }
 
     /// The element of a key, as a program looks it up.
@@ -213,11 +210,8 @@ impl Hash {
         {
             return Ok(());
         }
-        self.on_key(key, |h, p| match self.seek(p, key, self.l.lines) {
-            Seen::At(_, e) => {
-                let _ = h;
-                self.with_value_lock(e, flags, || self.copy_value(e, out))
-            }
+        self.on_key(key, |_, p| match self.seek(p, key, self.l.lines) {
+            Seen::At(_, e) => self.with_value_lock(e, flags, || self.copy_value(e, out)),
             _ => Err(MapError::NO_KEY),
         })
     }

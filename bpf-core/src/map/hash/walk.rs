@@ -2,6 +2,7 @@
 
 use super::super::error::{MapError, ReadError};
 use super::super::guest::{Cursor, Entry};
+use super::super::version::release;
 use super::Hash;
 use super::index::{SLOTS, Slot};
 use super::ops::Left;
@@ -200,19 +201,19 @@ impl Hash {
         delete: bool,
     ) -> Result<(u32, Option<u64>), MapError> {
         self.batch_by(position, keys, values, |b, k, v| {
-            let mut h = self.hold(b).ok_or(MapError::BUSY)?;
+            let mut h = self.hold(b)?;
             let n = self.copy_bucket(b, k, v, self.l.lines);
             let mut left = Vec::new();
             if delete && n.is_some() {
                 while let Some(s) = self.slots(b, self.l.lines).next() {
-                    let line = self.remove(&mut h, s);
+                    let line = self.remove(&mut h, b, s);
                     left.push(Left {
                         elem: self.elem(s),
                         line,
                     });
                 }
             }
-            self.release(h);
+            release(&self.region, h);
             for l in left {
                 self.give_back(cpu, l);
             }

@@ -200,7 +200,7 @@ fn chains_grow_and_shrink() {
         panic!()
     };
     let hasher = crate::map::hash::Hasher::new(42);
-    let bucket = |k: u32| (hasher.hash(&k.to_le_bytes()) >> 32) * u64::from(l.buckets) >> 32;
+    let bucket = |k: u32| ((hasher.hash(&k.to_le_bytes()) >> 32) * u64::from(l.buckets)) >> 32;
     let same: Vec<u32> = (0..).filter(|k| bucket(*k) == 3).take(500).collect();
     let mut rng = Rng(1);
     for round in 0..20 {

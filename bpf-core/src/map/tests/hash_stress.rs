@@ -73,7 +73,7 @@ fn no_torn_value_no_lost_key_no_phantom() {
                     }
                     let there = p.map.lookup(0, &k.to_le_bytes()).is_some();
                     assert!(there || k >= STAY, "lost key {k}");
-                    if reads % 64 == 0 {
+                    if reads.is_multiple_of(64) {
                         walk(p);
                     }
                 }
