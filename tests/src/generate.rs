@@ -73,11 +73,25 @@ pub fn generate(kind: Kind, seed: u64) -> Sample {
         Kind::Alu => alu::generate(&mut rng),
         Kind::Bounds => bounds::generate(&mut rng),
         Kind::Mutant => {
-            let parent = match rng.one_in(4) {
-                true => alu::generate(&mut rng),
-                false => bounds::generate(&mut rng),
-            };
+            let mut parent = any(&mut rng);
+            while loops(&parent) {
+                parent = any(&mut rng);
+            }
             mutate(&mut rng, &parent)
         }
     }
+}
+
+fn any(rng: &mut Rng) -> Sample {
+    match rng.one_in(4) {
+        true => alu::generate(rng),
+        false => bounds::generate(rng),
+    }
+}
+
+/// Whether a jump leads back. A damaged loop may be one that the kernel's
+/// verifier follows for a million instructions, which stalls the machine.
+fn loops(sample: &Sample) -> bool {
+    let back = |insn: &Insn| matches!(insn.class(), 5 | 6) && insn.off < 0;
+    sample.insns.iter().any(back)
 }

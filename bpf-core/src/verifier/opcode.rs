@@ -167,12 +167,13 @@ fn check_jump(i: &Insn) -> Res<()> {
 fn check_atomic(i: &Insn) -> Res<()> {
     let narrow = i.opcode & 0x18 == op::B || i.opcode & 0x18 == op::H;
     let ordered = matches!(i.imm, op::LOAD_ACQ | op::STORE_REL);
-    let arith = matches!(
-        i.imm & !op::FETCH,
-        0x00 | 0x40 | 0x50 | 0xa0
-    ) && i.imm & !0xff == 0;
+    let arith = matches!(i.imm & !op::FETCH, 0x00 | 0x40 | 0x50 | 0xa0) && i.imm & !0xff == 0;
     if !(ordered || arith || i.imm == op::XCHG || i.imm == op::CMPXCHG) {
-        bail!(EINVAL, "BPF_ATOMIC uses invalid atomic opcode {:02x}", i.imm);
+        bail!(
+            EINVAL,
+            "BPF_ATOMIC uses invalid atomic opcode {:02x}",
+            i.imm
+        );
     }
     if narrow && !ordered {
         bail!(EINVAL, "invalid atomic operand size");

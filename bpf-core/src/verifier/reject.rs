@@ -8,7 +8,12 @@ pub(crate) type Res<T> = Result<T, Reject>;
 impl Reject {
     /// A rejection whose instruction the caller fills in.
     pub(crate) fn new(errno: i32, reason: String) -> Self {
-        Self { errno, insn: None, reason, unsupported: false }
+        Self {
+            errno,
+            insn: None,
+            reason,
+            unsupported: false,
+        }
     }
 
     /// Names the instruction, unless something closer to the fault did.

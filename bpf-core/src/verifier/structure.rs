@@ -16,7 +16,9 @@ pub(crate) struct Shape {
 impl Shape {
     /// The function that an instruction belongs to.
     pub fn subprog_of(&self, insn: usize) -> usize {
-        self.starts.partition_point(|&s| s <= insn).saturating_sub(1)
+        self.starts
+            .partition_point(|&s| s <= insn)
+            .saturating_sub(1)
     }
 
     /// One past the last instruction of a function.
@@ -57,7 +59,11 @@ pub(crate) fn ends_flow(i: &Insn) -> bool {
 pub(crate) fn shape(insns: &[Insn]) -> Res<Shape> {
     let len = insns.len();
     if len == 0 || len > limits::COMPLEXITY_INSNS as usize {
-        bail!(E2BIG, "program has {len} instructions, expected 1 to {}", limits::COMPLEXITY_INSNS);
+        bail!(
+            E2BIG,
+            "program has {len} instructions, expected 1 to {}",
+            limits::COMPLEXITY_INSNS
+        );
     }
     let mut starts = alloc::vec![0usize];
     for (at, i) in insns.iter().enumerate().filter(|(_, i)| names_function(i)) {
@@ -120,7 +126,9 @@ fn opcode_at(insns: &[Insn], at: usize, i: &Insn) -> Res<()> {
         }
         return Ok(());
     }
-    let Some(second) = insns.get(at + 1) else { bail!(EINVAL, "invalid bpf_ld_imm64 insn") };
+    let Some(second) = insns.get(at + 1) else {
+        bail!(EINVAL, "invalid bpf_ld_imm64 insn")
+    };
     if second.opcode != 0 || second.dst != 0 || second.src != 0 || second.off != 0 {
         bail!(EINVAL, "invalid bpf_ld_imm64 insn");
     }
@@ -138,13 +146,17 @@ pub(crate) fn no_middle(insns: &[Insn], shape: &Shape) -> Res<()> {
     let mut at = 0;
     while let Some(i) = insns.get(at) {
         at += if i.is_wide() { 2 } else { 1 };
-        if i.is_wide() && let Some(m) = middle.get_mut(at - 1) {
+        if i.is_wide()
+            && let Some(m) = middle.get_mut(at - 1)
+        {
             *m = true;
         }
     }
     let in_middle = |t: usize| middle.get(t).copied().unwrap_or(false);
     for (at, i) in insns.iter().enumerate().filter(|&(at, _)| !in_middle(at)) {
-        if let Some(t) = jump_target(at, i) && in_middle(t as usize) {
+        if let Some(t) = jump_target(at, i)
+            && in_middle(t as usize)
+        {
             let text = alloc::format!("jump into the middle of ldimm64 insn {t}");
             return Err(super::Reject::new(EINVAL, text).at(at));
         }

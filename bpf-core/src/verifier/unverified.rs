@@ -27,7 +27,12 @@ pub fn unverified(insns: &[Insn]) -> Res<Program> {
         at += if i.is_wide() { 2 } else { 1 };
     }
     if maps.len() > limits::USED_MAPS {
-        bail!(EINVAL, "program uses {} maps, expected at most {}", maps.len(), limits::USED_MAPS);
+        bail!(
+            EINVAL,
+            "program uses {} maps, expected at most {}",
+            maps.len(),
+            limits::USED_MAPS
+        );
     }
     let callbacks: Vec<usize> = insns
         .iter()

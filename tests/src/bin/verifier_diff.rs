@@ -1,11 +1,14 @@
 //! Gives random programs to the kernel's verifier and to ours, and reports where
 //! they differ.
 //!
-//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N]
+//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1]
 //!
-//! Prints counts, the share of programs that the kernel accepts, and minimised
-//! examples with both reasons. Exits with 1 where the verdicts differ.
+//! Prints one minimised example for each of the first `--show` ways in which the
+//! verdicts differ (how, and both reasons without their numbers), then counts,
+//! and the share of programs that the kernel accepts. `--why 1` also counts the
+//! kernel's reasons. Exits with 1 where verdicts differ.
 
+use bpf_core::disasm::listing;
 use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise};
 use std::collections::BTreeMap;
@@ -17,6 +20,7 @@ struct Args {
     count: u64,
     kind: Kind,
     show: usize,
+    why: bool,
 }
 
 impl Args {
@@ -26,6 +30,7 @@ impl Args {
             count: 1000,
             kind: Kind::Bounds,
             show: 5,
+            why: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -35,6 +40,7 @@ impl Args {
                 "--seed" => args.seed = number()?,
                 "--count" => args.count = number()?,
                 "--show" => args.show = number()? as usize,
+                "--why" => args.why = number()? == 1,
                 "--kind" => {
                     let unknown = format!("--kind {value}: not alu, bounds or mutant");
                     args.kind = Kind::from_name(&value).ok_or(unknown)?;
@@ -47,9 +53,20 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    // A panic of the verifier is a result here, reported with its program.
+    std::panic::set_hook(Box::new(|_| {}));
+    let report = Args::parse().and_then(|args| {
+        let referee = Referee::new().map_err(|e| e.to_string())?;
+        let mut report = Report::default();
+        for seed in args.seed..args.seed + args.count {
+            report.try_seed(&args, &referee, seed);
+        }
+        report.print(args.count);
+        Ok(report)
+    });
+    match report {
+        Ok(report) if report.ways.is_empty() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(message) => {
             eprintln!("verifier_diff: {message}");
             ExitCode::from(2)
@@ -57,56 +74,108 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the verdicts agreed throughout.
-fn run() -> Result<bool, String> {
-    let args = Args::parse()?;
-    let referee = Referee::new().map_err(|e| e.to_string())?;
-    let mut counts: BTreeMap<Agreement, u64> = BTreeMap::new();
-    let mut shown: BTreeMap<Agreement, usize> = BTreeMap::new();
-    let mut time = [Duration::ZERO; 2];
-    let mut processed = [0u64; 2];
-    for seed in args.seed..args.seed + args.count {
-        let sample = generate(args.kind, seed);
-        let (agreement, kernel, ours) = referee.compare(&sample);
-        *counts.entry(agreement).or_default() += 1;
-        time[0] += kernel.time;
-        time[1] += ours.time;
-        if agreement == Agreement::BothAccept {
-            processed[0] += u64::from(kernel.processed);
-            processed[1] += u64::from(ours.processed);
-        }
-        let seen = shown.entry(agreement).or_default();
-        if agreement.is_disagreement() && *seen < args.show {
-            *seen += 1;
-            show(&referee, seed, &sample, agreement);
-        }
-    }
-    let accepted = [Agreement::BothAccept, Agreement::FalseReject];
-    let useful: u64 = accepted.iter().filter_map(|a| counts.get(a)).sum();
-    println!("{counts:?}");
-    println!("accepted by the kernel: {useful} of {}", args.count);
-    println!("time: kernel {:?}, ours {:?}", time[0], time[1]);
-    println!(
-        "processed in programs that both accept: kernel {}, ours {}",
-        processed[0], processed[1]
-    );
-    Ok(!counts.keys().any(|a| a.is_disagreement()))
+/// Figures for one judge.
+#[derive(Default)]
+struct Judge {
+    time: Duration,
+    processed: u64,
 }
 
-fn show(referee: &Referee, seed: u64, sample: &Sample, agreement: Agreement) {
-    let same = |trial: &Sample| {
-        let (kernel, ours) = (referee.kernel(trial, 0), referee.ours(trial));
-        Agreement::of(&kernel, &ours) == agreement
-    };
-    let small = minimise(sample, same);
+impl Judge {
+    fn add(&mut self, verdict: &Verdict) {
+        self.time += verdict.time;
+        self.processed += u64::from(verdict.processed);
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    counts: BTreeMap<Agreement, u64>,
+    /// Ways to differ, and how often.
+    ways: BTreeMap<(Agreement, String, String), u64>,
+    reasons: BTreeMap<String, u64>,
+    useful: u64,
+    kernel: Judge,
+    ours: Judge,
+}
+
+impl Report {
+    fn try_seed(&mut self, args: &Args, referee: &Referee, seed: u64) {
+        let sample = generate(args.kind, seed);
+        let (agreement, kernel, ours) = referee.compare(&sample);
+        *self.counts.entry(agreement).or_default() += 1;
+        self.useful += u64::from(kernel.errno == 0);
+        if agreement == Agreement::BothAccept {
+            self.kernel.add(&kernel);
+            self.ours.add(&ours);
+        }
+        if kernel.errno != 0 && (args.why || agreement.is_disagreement()) {
+            let reason = shape(&referee.kernel(&sample, 1).reason);
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+        if agreement.is_disagreement() {
+            self.differ(args, referee, seed, &sample);
+        }
+    }
+
+    fn differ(&mut self, args: &Args, referee: &Referee, seed: u64, sample: &Sample) {
+        let way = way(referee, sample);
+        let seen = self.ways.entry(way.clone()).or_default();
+        *seen += 1;
+        if *seen == 1 && self.ways.len() <= args.show {
+            show(referee, seed, sample, &way);
+        }
+    }
+
+    fn print(&self, count: u64) {
+        for ((agreement, kernel, ours), n) in &self.ways {
+            println!("{n:6} {agreement:?}: kernel {kernel:?}, ours {ours:?}");
+        }
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        for (reason, n) in reasons.iter().take(30) {
+            println!("{n:6} {reason}");
+        }
+        println!("{:?}", self.counts);
+        println!("accepted by the kernel: {} of {count}", self.useful);
+        for (name, judge) in [("kernel", &self.kernel), ("ours", &self.ours)] {
+            let Judge { time, processed } = judge;
+            println!("{name}, where both accept: {processed} instructions in {time:?}");
+        }
+    }
+}
+
+/// How the verdicts on a program differ.
+fn way(referee: &Referee, sample: &Sample) -> (Agreement, String, String) {
+    let (kernel, ours) = (referee.kernel(sample, 1), referee.ours(sample));
+    let agreement = Agreement::of(&kernel, &ours);
+    (agreement, shape(&kernel.reason), shape(&ours.reason))
+}
+
+/// A reason without its numbers.
+fn shape(reason: &str) -> String {
+    let mut out = String::new();
+    for c in reason.chars() {
+        match c {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn show(referee: &Referee, seed: u64, sample: &Sample, like: &(Agreement, String, String)) {
+    // The cheap comparison first: most attempts end there.
+    let small = minimise(sample, |trial| {
+        referee.compare(trial).0 == like.0 && way(referee, trial) == *like
+    });
     let (kernel, ours) = (referee.kernel(&small, 1), referee.ours(&small));
     let text = |v: &Verdict| match v.errno {
         0 => "accepts".to_owned(),
         errno => format!("errno {errno}: {}", v.reason),
     };
-    println!("== {agreement:?}, seed {seed}, {:?}", small.prog_type);
-    println!("   kernel: {}\n   ours:   {}", text(&kernel), text(&ours));
-    for (at, insn) in small.insns.iter().enumerate() {
-        println!("   {at:3}: {insn:02x?}");
-    }
+    println!("== {:?}, seed {seed}, {:?}", like.0, small.prog_type);
+    println!("kernel: {}\nours:   {}", text(&kernel), text(&ours));
+    println!("{}", listing(&small.insns));
 }

@@ -62,9 +62,11 @@ impl Builder<'_> {
     fn epilogue(&mut self) {
         self.code.mov(0, Operand::Imm(0));
         self.code.exit();
-        self.code.bind(self.out);
-        self.code.mov(0, Operand::Imm(1));
-        self.code.exit();
+        if self.code.is_used(self.out) {
+            self.code.bind(self.out);
+            self.code.mov(0, Operand::Imm(1));
+            self.code.exit();
+        }
         while let Some((entry, levels)) = self.functions.pop() {
             self.function(entry, levels);
         }

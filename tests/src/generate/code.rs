@@ -98,6 +98,11 @@ impl Code {
         Label(self.labels.len() - 1)
     }
 
+    /// Whether anything jumps there.
+    pub fn is_used(&self, label: Label) -> bool {
+        self.jumps.iter().any(|(_, to)| to.0 == label.0)
+    }
+
     /// Binds a label to the next instruction.
     pub fn bind(&mut self, label: Label) {
         self.labels[label.0] = Some(self.insns.len());

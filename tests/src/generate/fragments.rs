@@ -54,11 +54,11 @@ impl Builder<'_> {
                 self.code.add(ptr, Operand::Imm(-8));
             }
             1 => {
-                self.code.mov(2, Operand::Reg(index));
-                self.code.add(2, Operand::Reg(ptr));
-                self.code.mov(ptr, Operand::Reg(2));
+                self.code.mov(5, Operand::Reg(index));
+                self.code.add(5, Operand::Reg(ptr));
+                self.code.mov(ptr, Operand::Reg(5));
             }
-            2 if ptr != 10 => {
+            2 if ptr == 1 => {
                 self.code.add(ptr, Operand::Reg(index));
                 self.code
                     .alu(op::ALU64, op::SUB, ptr, Operand::Reg(index), 0);
@@ -204,7 +204,11 @@ impl Builder<'_> {
         for slot in 1..=4 {
             self.code.store(op::DW, 10, -8 * slot, Operand::Imm(0));
         }
-        let (size, bytes) = self.size();
+        // Wider accesses would have to be aligned.
+        let (size, bytes) = match self.rng.one_in(8) {
+            true => self.size(),
+            false => (op::B, 1),
+        };
         let index = self.scalar();
         self.limit(index, 32 - bytes);
         self.code.mov(2, Operand::Reg(10));
@@ -225,9 +229,11 @@ impl Builder<'_> {
         self.code.add(1, Operand::Reg(counter));
         let off = 1024 - rounds + self.slip();
         self.code.load(op::MEM, op::B, 0, 1, off as i16);
-        let step = self.rng.within(1, 2) as i32;
-        self.code.add(counter, Operand::Imm(step));
+        // Not past the bound of a `!=`: that loop would run until the budget ends.
         let cond = self.rng.pick(&[op::JLT, op::JSLT, op::JNE, op::JLT]);
+        let most = if cond == op::JNE { 1 } else { 2 };
+        let step = self.rng.within(1, most) as i32;
+        self.code.add(counter, Operand::Imm(step));
         let class = self.rng.pick(&[op::JMP, op::JMP, op::JMP32]);
         self.code
             .jump_if(class, cond, counter, Operand::Imm(rounds), again);

@@ -3,10 +3,10 @@
 use super::{Rng, Sample};
 use bpf_core::insn::Insn;
 
-/// The sample with one to three instructions changed.
+/// The sample with one or two instructions changed.
 pub fn mutate(rng: &mut Rng, parent: &Sample) -> Sample {
     let mut sample = parent.clone();
-    for _ in 0..rng.within(1, 3) {
+    for _ in 0..rng.within(1, 2) {
         let at = rng.below(sample.insns.len() as u64) as usize;
         damage(rng, &mut sample.insns, at);
     }

@@ -101,13 +101,9 @@ impl Referee {
             out_of_time: &limit,
         };
         let judge = || verifier::verify(&desc, &MirrorMaps, &options);
-        let Ok(outcome) = catch_unwind(AssertUnwindSafe(judge)) else {
-            return Verdict {
-                crashed: true,
-                errno: -1,
-                reason: "panic".into(),
-                ..Verdict::default()
-            };
+        let outcome = match catch_unwind(AssertUnwindSafe(judge)) {
+            Ok(outcome) => outcome,
+            Err(panic) => return crashed(&*panic),
         };
         let mut verdict = Verdict {
             processed: outcome.stats.insns_processed,
@@ -123,6 +119,17 @@ impl Referee {
             };
         }
         verdict
+    }
+}
+
+fn crashed(panic: &dyn std::any::Any) -> Verdict {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    Verdict {
+        crashed: true,
+        errno: -1,
+        reason: format!("panic: {}", text.unwrap_or("?")),
+        ..Verdict::default()
     }
 }
 

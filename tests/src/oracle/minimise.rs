@@ -67,5 +67,5 @@ fn cut(insns: &mut Vec<Insn>, at: usize, run: usize) {
             _ => {}
         }
     }
-    insns.drain(at..end);
+    insns.drain(at.min(end)..end);
 }

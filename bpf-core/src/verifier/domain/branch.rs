@@ -83,6 +83,22 @@ impl<const W: u32, const H: u32> Num<W, H> {
         })
     }
 
+    /// For a number that is all ones or all zeros, as an arithmetic shift by the
+    /// width less one leaves it: the two cases, ones first. Where only the low
+    /// half is like that, the upper half stays as it is.
+    ///
+    /// Compilers write `x < 0 ? a : b` with such a mask and an `and` or `or`;
+    /// following both cases keeps the outcomes apart, as newer kernels do.
+    pub fn split_mask(&self) -> Option<(Self, Self)> {
+        let width = match (self.wide.smin, self.wide.smax, self.low.smin, self.low.smax) {
+            (-1, 0, _, _) => Width::W64,
+            (_, _, -1, 0) => Width::W32,
+            _ => return None,
+        };
+        let case = |v| Self::refine_branch(CmpOp::Eq, width, self, &Self::constant(v), true);
+        Some((case(u64::MAX)?.0, case(0)?.0))
+    }
+
     fn relate64(relation: Relation, a: &Self, b: &Self) -> Option<(Self, Self)> {
         let (tnum_a, tnum_b) = relate_bits(relation, a.tnum, b.tnum)?;
         let (wide_a, wide_b) = a.wide.relate(relation, &b.wide)?;

@@ -130,3 +130,20 @@ fn division_narrows() {
     let over = alu(AluOp::Sdiv, Width::W64, Scalar::constant(1 << 63), u64::MAX);
     assert_eq!(over.as_const(), Some(1 << 63));
 }
+
+#[test]
+fn a_mask_splits_into_ones_and_zeros() {
+    let mask = alu(AluOp::Arsh, Width::W64, Scalar::UNKNOWN, 63);
+    let constants = |(ones, zeros): (Scalar, Scalar)| (ones.as_const(), zeros.as_const());
+    assert_eq!(
+        mask.split_mask().map(constants),
+        Some((Some(u64::MAX), Some(0)))
+    );
+    let low = alu(AluOp::Arsh, Width::W32, Scalar::UNKNOWN, 31);
+    assert_eq!(
+        low.split_mask().map(constants),
+        Some((Some(0xffff_ffff), Some(0)))
+    );
+    assert_eq!(Scalar::from_srange(-1, 1).split_mask(), None);
+    assert_eq!(Scalar::constant(0).split_mask(), None);
+}
