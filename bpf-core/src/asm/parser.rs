@@ -22,7 +22,6 @@ pub(super) fn line(number: u32, text: &str) -> Parsed<Line<'_>> {
         at: 0,
         label: None,
     };
-    cursor.skip_listing_prefix();
     let label = cursor.label_definition();
     let mut statement = None;
     if cursor.peek() != Token::End {
@@ -96,18 +95,6 @@ impl<'t> Cursor<'t> {
         match self.peek() {
             Token::End => Ok(()),
             _ => Err(self.expected("the end of the line")),
-        }
-    }
-
-    /// `12: (b7)` of a listing.
-    fn skip_listing_prefix(&mut self) {
-        if matches!(
-            (self.peek(), self.peek_second()),
-            (Token::Number(_), Token::Symbol(":"))
-        ) {
-            self.at += 2;
-            let opcode = self.peek() == Token::Symbol("(") && self.ahead(2).0 == Token::Symbol(")");
-            self.at += if opcode { 3 } else { 0 };
         }
     }
 
