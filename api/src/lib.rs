@@ -1,1 +1,51 @@
-//! BPF programs in hardware isolation.
+//! BPF programs in hardware isolation, through the familiar interface.
+//!
+//! A [`Vm`] is a small virtual machine under KVM. Programs and maps live in it:
+//! it verifies, compiles and runs the programs, so that a mistake in any of that
+//! stays inside.
+//!
+//! ```no_run
+//! use bpfvisor::{MapSpec, ProgramSpec, Vm};
+//! use bpfvisor::insn::Insn;
+//!
+//! # fn main() -> bpfvisor::Result<()> {
+//! let vm = Vm::builder().memory(64 << 20).vcpus(1).boot()?;
+//! let hits = vm.create_map(MapSpec::hash("hits", 4, 8, 1024))?;
+//! // r0 = XDP_PASS; exit
+//! let insns = [Insn::new(0xb7, 0, 0, 0, 2), Insn::new(0x95, 0, 0, 0, 0)];
+//! let prog = vm.load(ProgramSpec::xdp(insns).license("GPL").name("pass"))?;
+//! let out = prog.run(&[0; 64])?;
+//! assert_eq!(out.retval, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | type | is | kernel's name |
+//! |---|---|---|
+//! | [`Vm`] | one trust domain | - |
+//! | [`Map`] | an fd; read from shared memory, changed by the guest | `BPF_MAP_*` |
+//! | [`Program`] | an fd; verified, compiled | `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN` |
+//! | [`Object`](object::Object) | an ELF object by clang: programs, maps, globals | libbpf's `bpf_object` |
+//! | [`Error`] | by culprit, with [`Error::errno`] | errno |
+
+mod error;
+mod fixup;
+pub mod hex;
+mod map;
+pub mod object;
+mod packet;
+mod program;
+mod registry;
+mod run;
+mod spec;
+mod vm;
+
+pub use bpf_core::{insn, uapi};
+pub use bpfvisor_vmm::VmStats;
+pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
+pub use map::{Iter, Keys, Map};
+pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
+pub use program::{LoadInfo, Program};
+pub use run::{RunOutput, TestRun};
+pub use spec::{MapSpec, ProgramSpec};
+pub use vm::{Vm, VmBuilder};

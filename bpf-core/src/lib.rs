@@ -20,6 +20,8 @@
 #![no_std]
 #![warn(missing_docs)]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod asm;
 pub mod disasm;

@@ -1,1 +1,65 @@
-//! The virtual machine monitor.
+//! The virtual machine monitor: boots the guest under KVM and carries requests
+//! to it.
+//!
+//! It knows guest *handles*, never programs' meaning: it copies bytes, keeps
+//! lifetimes, and turns whatever goes wrong inside a VM into a typed error. The
+//! `bpfvisor` crate is the door for users.
+//!
+//! | part | modules |
+//! |---|---|
+//! | what a VM is made of | [`config`], `memory`, `paging`, `descriptors`, `registers`, `image` |
+//! | running it | `vcpu`, `clock`, [`fault`], `watchdog` |
+//! | talking to it | `queue`, [`shared`], [`load`], `trace` |
+//! | lifetimes | [`object`], [`alloc`], `fds` |
+//!
+//! **Invariant:** nothing that the guest wrote is believed. It is read once,
+//! checked, and then used; no Rust reference ever points into memory that the
+//! guest can write.
+
+pub mod alloc;
+mod boot;
+mod clock;
+pub mod config;
+mod core;
+mod crew;
+mod descriptors;
+mod doorbell;
+pub mod error;
+mod exception;
+pub mod fault;
+mod fds;
+mod free_list;
+mod host;
+mod image;
+mod lane;
+pub mod load;
+mod machine;
+mod mapping;
+mod memory;
+pub mod object;
+mod packets;
+mod paging;
+mod random;
+mod registers;
+mod ring;
+pub mod shared;
+mod signal;
+mod stat;
+mod trace;
+mod vcpu;
+mod vm;
+
+#[cfg(test)]
+mod testing;
+
+pub use alloc::Block;
+pub use bpfvisor_abi as abi;
+pub use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult};
+pub use bpfvisor_abi::ring::Completion;
+pub use config::Config;
+pub use error::{BootError, CallError, FdError};
+pub use fault::FaultReport;
+pub use load::{LoadError, LoadRequest, Loaded};
+pub use object::{Kind, Object};
+pub use shared::SharedMemory;
+pub use vm::{Vm, VmStats};

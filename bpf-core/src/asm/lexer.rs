@@ -45,7 +45,7 @@ const SYMBOLS: [&str; 35] = [
 /// Splits a line, leaving out its comment. The last token is [`Token::End`].
 pub(super) fn tokens(line: u32, text: &str) -> Result<Vec<(Token<'_>, Pos)>, AsmError> {
     let mut out = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = without_listing_prefix(text.trim_start()).trim_start();
     loop {
         let consumed = text.get(..text.len() - rest.len()).unwrap_or("");
         let column = consumed.chars().count() as u32 + 1;
@@ -58,6 +58,22 @@ pub(super) fn tokens(line: u32, text: &str) -> Result<Vec<(Token<'_>, Pos)>, Asm
         let (token, length) = token(rest, pos)?;
         out.push((token, pos));
         rest = rest.get(length..).unwrap_or("").trim_start();
+    }
+}
+
+/// What follows the `12: (b7)` of a listing.
+fn without_listing_prefix(text: &str) -> &str {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let index = text.trim_start_matches(is_digit);
+    match index.strip_prefix(':') {
+        Some(rest) if index.len() < text.len() => {
+            let rest = rest.trim_start();
+            let opcode = rest.get(..4).unwrap_or("");
+            let is_opcode = opcode.starts_with('(') && opcode.ends_with(')');
+            let length = if is_opcode { 4 } else { 0 };
+            rest.get(length..).unwrap_or(rest)
+        }
+        _ => text,
     }
 }
 

@@ -85,7 +85,7 @@ fn round_trip() {
 
 #[test]
 fn reads_its_own_listing() {
-    let mut prog = Vec::from([mov64_imm(0, -1), jmp_imm(op::JEQ, 0, 7, 2)]);
+    let mut prog = Vec::from([mov64_imm(0, -1), jmp_reg(op::JNE, 0, 7, 2)]);
     prog.extend(ld_imm64(1, 0x1122_3344_5566_7788));
     prog.push(exit());
     assert_eq!(assemble(&listing(&prog)).unwrap(), prog);

@@ -1,6 +1,35 @@
 //! The proof that a program is safe.
+pub mod domain;
+
 use crate::program::{MapTable, Program, ProgramDesc};
 use alloc::string::String;
+use alloc::vec::Vec;
+
+mod alu;
+mod args;
+mod branch;
+mod call;
+mod cfg;
+mod context;
+mod depth;
+mod engine;
+mod format;
+mod live;
+mod log;
+mod maps;
+mod memory;
+mod opcode;
+mod precision;
+mod prune;
+mod reg;
+mod reject;
+mod rewrite;
+mod stack;
+mod state;
+mod structure;
+mod unverified;
+
+pub use unverified::unverified;
 
 /// `log_level` bits of `BPF_PROG_LOAD`.
 pub mod log_level {
@@ -61,7 +90,122 @@ pub struct Outcome {
     pub log: String,
 }
 
+/// What the verifier believes when it comes to an instruction, for tests that
+/// compare it with what a run has there.
+pub struct View {
+    /// Functions in progress, without the main one.
+    pub depth: usize,
+    /// R0 to R10.
+    pub regs: [RegView; 11],
+    /// Spilled numbers of the running function, by offset from R10.
+    pub spilled: Vec<(i32, domain::Scalar)>,
+}
+
+/// One register, as far as it can be compared with a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegView {
+    /// Not readable (or never read again).
+    Nothing,
+    /// A number from this set.
+    Number(domain::Scalar),
+    /// A pointer; its distance from the start of its object is `off` plus a
+    /// number from the set.
+    Pointer {
+        /// The kernel's name of the pointer's type.
+        kind: &'static str,
+        /// Fixed part of the offset.
+        off: i32,
+        /// Variable part of the offset.
+        var: domain::Scalar,
+        /// It may be null instead.
+        or_null: bool,
+    },
+}
+
+/// Watches a verification. With an observer, states stand in for each other
+/// only where all their numbers agree: so each run's numbers lie in one of the
+/// views of each instruction that it executes.
+pub trait Observer {
+    /// An instruction is about to be followed in this state.
+    fn visit(&mut self, insn: usize, view: &View);
+}
+
+fn observe(o: &mut dyn Observer, pc: usize, st: &state::State, live: u16) {
+    let Some(top) = st.frames.last() else { return };
+    let mut regs = [RegView::Nothing; 11];
+    for (nr, (v, r)) in regs.iter_mut().zip(&top.regs).enumerate() {
+        *v = match r.kind {
+            _ if live & 1 << nr == 0 => RegView::Nothing,
+            reg::Kind::NotInit => RegView::Nothing,
+            reg::Kind::Scalar => RegView::Number(r.num),
+            _ => RegView::Pointer {
+                kind: r.type_name(),
+                off: r.off,
+                var: r.num,
+                or_null: r.or_null,
+            },
+        };
+    }
+    let spilled = (top.stack.iter().enumerate())
+        .filter(|(_, s)| s.is_full_spill() && s.is_scalar_spill())
+        .map(|(nr, s)| (-8 * (nr as i32 + 1), s.reg.num))
+        .collect();
+    o.visit(pc, &View { depth: st.depth(), regs, spilled });
+}
+
 /// Judges a program.
-pub fn verify(_desc: &ProgramDesc<'_>, _maps: &dyn MapTable, _opts: &Options<'_>) -> Outcome {
-    unimplemented!()
+pub fn verify(desc: &ProgramDesc<'_>, maps: &dyn MapTable, opts: &Options<'_>) -> Outcome {
+    verify_observed(desc, maps, opts, None)
+}
+
+/// As [`verify`], with somebody watching.
+pub fn verify_observed<'a>(
+    desc: &'a ProgramDesc<'a>,
+    maps: &'a dyn MapTable,
+    opts: &'a Options<'a>,
+    observer: Option<&'a mut dyn Observer>,
+) -> Outcome {
+    let early = |r: Reject| {
+        let mut log = log::Log::new(opts.log_level);
+        log.line(&r.reason);
+        Outcome { verdict: Err(r), stats: Stats::default(), log: log.text }
+    };
+    let shape = match supported(desc).and_then(|()| structure::shape(desc.insns)) {
+        Ok(s) => s,
+        Err(r) => return early(r),
+    };
+    if let Err(r) = structure::opcodes(desc.insns) {
+        return early(r);
+    }
+    let mut v = engine::Verifier::new(desc, maps, opts, observer, shape);
+    let verdict = judge(&mut v);
+    if let Err(r) = &verdict {
+        v.log.line(&r.reason);
+    }
+    let s = v.stats;
+    let summary = alloc::format!(
+        "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} mark_read 0",
+        s.insns_processed, opts.insn_budget, s.max_states_per_insn, s.total_states, s.peak_states,
+    );
+    v.log.line(&summary);
+    Outcome { verdict, stats: s, log: core::mem::take(&mut v.log.text) }
+}
+
+fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
+    use crate::uapi::ProgType as P;
+    match desc.prog_type {
+        P::Flat | P::SocketFilter | P::Xdp | P::SchedCls | P::SchedAct => Ok(()),
+        other => reject::unsupported!("program type {}", other.name()),
+    }
+}
+
+fn judge(v: &mut engine::Verifier<'_>) -> reject::Res<Program> {
+    v.resolve_maps()?;
+    structure::no_middle(v.desc.insns, &v.shape)?;
+    cfg::all_reachable(v.desc.insns)?;
+    v.explore()?;
+    let calls = depth::call_graph(v.desc.insns, &v.shape);
+    let tail_calls = depth::with_tail_call(v.desc.insns, &v.shape);
+    depth::Walk { calls: &calls, tail_calls: &tail_calls, stack: &v.stack_depth }.check()?;
+    Ok(v.finish())
 }

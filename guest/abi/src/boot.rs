@@ -1,14 +1,17 @@
 //! What the VMM tells the guest, and how the guest calls the VMM.
 //!
 //! A vCPU starts at the ELF entry with RDI = its index and RSP = its
-//! [`stack_top`](crate::layout::stack_top) less 8, at CPL3, IOPL 3. It
+//! [`stack_top`](crate::layout::stack_top) less 8, at CPL3. It
 //! initialises itself (vCPU 0 the runtime, too), then announces [`port::READY`].
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Interrupt vector of the gate to CPL0: `int GATE_VECTOR` with EAX = 1 maps the
 /// code alias writable on this vCPU, EAX = 0 unmaps it.
-pub const GATE_VECTOR: u8 = 0x80;
+///
+/// Vector 4 (overflow) has no other use in 64-bit mode, and is one of the few
+/// that hosts without hardware virtualisation let CPL3 raise.
+pub const GATE_VECTOR: u8 = 4;
 
 /// Bytes after the ELF entry lies the abort entry: the watchdog sets RIP to it
 /// (and RSP as at boot) to cut a running program short. The guest answers the
@@ -17,9 +20,14 @@ pub const ABORT_ENTRY: u64 = 16;
 
 /// Ports written with 32-bit `out` by the guest. To the host each is an
 /// allegation: checked, answered, never trusted.
+///
+/// The I/O permission bitmap of the task state opens these ports and no other
+/// to CPL3.
 pub mod port {
-    /// This vCPU is up. EAX:EDX is the TSC; the VMM fills the clock fields of
-    /// [`BootInfo`](super::BootInfo) before it resumes.
+    /// Ports that are open, each four wide.
+    pub const ALL: core::ops::RangeInclusive<u16> = 0x500..=0x51f;
+    /// This vCPU is up. The VMM fills the clock fields of
+    /// [`BootInfo`](super::BootInfo) before it resumes the first one.
     pub const READY: u16 = 0x500;
     /// Nothing to do: do not resume before there is a submission.
     pub const SLEEP: u16 = 0x504;
@@ -31,11 +39,30 @@ pub mod port {
     /// The runtime panicked; the text is in the queue block's message area, its
     /// length in EAX.
     pub const PANIC: u16 = 0x510;
-    /// A fault was taken at CPL3 (or CPL0): vector in EAX. The exception frame
-    /// is on the vCPU's CPL0 stack.
+    /// A fault was taken at CPL3 (or CPL0): vector in EAX. RSP points at a
+    /// [`FaultFrame`](super::FaultFrame) on the vCPU's CPL0 stack; all general
+    /// registers but RAX and RDX are as they were.
     pub const FAULT: u16 = 0x514;
     /// The vCPU stopped on request.
     pub const STOPPED: u16 = 0x518;
+}
+
+/// What a fault handler leaves on the CPL0 stack: it pushes an error code of 0
+/// if the processor did not, then RDX, then RAX.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct FaultFrame {
+    pub rax: u64,
+    pub rdx: u64,
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
 }
 
 /// Bits of [`BootInfo::flags`].

@@ -30,6 +30,28 @@ pub const GATE_HANDLER: u64 = HANDLERS + 32 * HANDLER_STRIDE;
 /// End of the handlers; the VMM's own tables begin here.
 pub const HANDLERS_END: u64 = 0x2_0000;
 
+/// Root page table (PML4) of vCPU 0; one page per vCPU. The supervisor region is
+/// mapped one to one, so CR3 is also the table's address.
+pub const PML4: u64 = 0x2_0000;
+/// Index in a PML4 of the code alias' entry: 0 while the gate is closed.
+pub const PML4_ALIAS: u64 = CODE_ALIAS_OFFSET >> 39;
+/// Index in a PML4 where the VMM keeps the value for [`PML4_ALIAS`], without its
+/// present bit (so the processor ignores it): the gate copies it and sets bit 0.
+pub const PML4_ALIAS_KEPT: u64 = 511;
+
+/// Root page table of a vCPU.
+pub const fn pml4(vcpu: u32) -> u64 {
+    PML4 + vcpu as u64 * 0x1000
+}
+
+/// CPL0 stack of vCPU 0; one page per vCPU.
+pub const CPL0_STACKS: u64 = 0x8_0000;
+
+/// One past the highest CPL0 stack address of a vCPU.
+pub const fn cpl0_stack_top(vcpu: u32) -> u64 {
+    CPL0_STACKS + (vcpu as u64 + 1) * 0x1000
+}
+
 /// Link address of the guest image.
 pub const IMAGE: u64 = 0x20_0000;
 /// End of what the image may take.
@@ -60,7 +82,8 @@ pub const fn stack_top(vcpu: u32) -> u64 {
     stack_base(vcpu) + REGION
 }
 
-/// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`].
+/// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`]. Its
+/// first region is populated before the first vCPU starts.
 pub const HEAP: u64 = 0x1800_0000;
 /// The longest heap.
 pub const HEAP_MAX: u64 = SHARED - HEAP;

@@ -36,9 +36,19 @@ pub mod code {
     pub const MAP_LOOKUP_AND_DELETE: u32 = 22;
     /// arg: handle: no more writes from the host.
     pub const MAP_FREEZE: u32 = 23;
-    /// arg: map handle, lookup/delete/update selector, keys offset, values
-    /// offset, count, position; val: count done, next position.
+    /// arg: map handle, selector of [`batch`](super::batch), keys offset, values
+    /// offset, count, position, element flags; val: count done, next position.
+    /// Lookups end with ENOENT; the count is then still right.
     pub const MAP_BATCH: u32 = 24;
+}
+
+/// Selectors of [`code::MAP_BATCH`].
+#[allow(missing_docs)]
+pub mod batch {
+    pub const LOOKUP: u64 = 0;
+    pub const LOOKUP_AND_DELETE: u64 = 1;
+    pub const UPDATE: u64 = 2;
+    pub const DELETE: u64 = 3;
 }
 
 /// "No key", for the first call of `MAP_NEXT_KEY`.

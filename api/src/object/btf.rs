@@ -1,0 +1,229 @@
+//! The part of BTF that describes maps and functions.
+//!
+//! Layout: `Documentation/bpf/btf.rst`. A header (magic, version, flags, header
+//! length, offset and length of types, offset and length of strings), then
+//! types, numbered from 1, then strings.
+
+use crate::error::{Error, Result};
+
+/// Types by id; 0 is `void`.
+#[derive(Default)]
+pub(super) struct Btf {
+    types: Vec<Type>,
+}
+
+/// One type, as far as maps and functions need it.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Type {
+    /// Integers, enumerations, floats: their size.
+    Scalar(u32),
+    Pointer(u32),
+    Array {
+        element: u32,
+        len: u32,
+    },
+    Struct {
+        name: String,
+        size: u32,
+        members: Vec<Member>,
+    },
+    /// `typedef`, `const`, `volatile`, `restrict`, type tags.
+    Alias(u32),
+    Function {
+        name: String,
+        linkage: u32,
+    },
+    Variable {
+        name: String,
+        of: u32,
+    },
+    DataSection {
+        name: String,
+        variables: Vec<u32>,
+    },
+    #[default]
+    Other,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub name: String,
+    pub of: u32,
+    /// In bits.
+    pub offset: u32,
+}
+
+/// `BTF_FUNC_GLOBAL`.
+const GLOBAL: u32 = 1;
+/// Longest chain of aliases and nested arrays followed.
+const DEPTH: u32 = 32;
+
+/// Reads little-endian words, never beyond the end.
+struct Reader<'d> {
+    data: &'d [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn u32(&mut self) -> Option<u32> {
+        let bytes = self.data.get(self.at..self.at.checked_add(4)?)?;
+        self.at += 4;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+}
+
+impl Btf {
+    /// Reads a `.BTF` section.
+    pub fn parse(data: &[u8]) -> Result<Self> {
+        Self::read(data).ok_or_else(|| Error::object("the object's BTF is damaged"))
+    }
+
+    fn read(data: &[u8]) -> Option<Self> {
+        let mut header = Reader { data, at: 0 };
+        if header.u32()? & 0xffff != 0xeb9f {
+            return None;
+        }
+        let header_len = header.u32()? as usize;
+        let part = |off: u32, len: u32| {
+            let start = header_len.checked_add(off as usize)?;
+            data.get(start..start.checked_add(len as usize)?)
+        };
+        let types = part(header.u32()?, header.u32()?)?;
+        let strings = part(header.u32()?, header.u32()?)?;
+        let mut reader = Reader { data: types, at: 0 };
+        let mut out = vec![Type::Other];
+        while reader.at < types.len() {
+            out.push(read_type(&mut reader, strings)?);
+        }
+        Some(Self { types: out })
+    }
+
+    /// A type, aliases followed.
+    pub fn resolve(&self, mut id: u32) -> Option<&Type> {
+        for _ in 0..DEPTH {
+            match self.types.get(id as usize)? {
+                Type::Alias(of) => id = *of,
+                found => return Some(found),
+            }
+        }
+        None
+    }
+
+    /// Bytes that a value of the type takes.
+    pub fn size(&self, id: u32) -> Option<u32> {
+        self.size_within(id, DEPTH)
+    }
+
+    fn size_within(&self, id: u32, depth: u32) -> Option<u32> {
+        let depth = depth.checked_sub(1)?;
+        match self.resolve(id)? {
+            Type::Scalar(size) | Type::Struct { size, .. } => Some(*size),
+            Type::Pointer(_) => Some(8),
+            Type::Array { element, len } => self.size_within(*element, depth)?.checked_mul(*len),
+            _ => None,
+        }
+    }
+
+    /// Variables of a section: names and types.
+    pub fn variables(&self, section: &str) -> Vec<(&str, u32)> {
+        let found = self.types.iter().find_map(|t| match t {
+            Type::DataSection { name, variables } if name == section => Some(variables),
+            _ => None,
+        });
+        found
+            .into_iter()
+            .flatten()
+            .filter_map(|&id| match self.types.get(id as usize)? {
+                Type::Variable { name, of } => Some((name.as_str(), *of)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether there is a function of this name with global linkage.
+    pub fn is_global_function(&self, wanted: &str) -> bool {
+        self.types.iter().any(|t| {
+            matches!(t, Type::Function { name, linkage } if name == wanted && *linkage == GLOBAL)
+        })
+    }
+}
+
+fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
+    let name = string(strings, r.u32()?)?;
+    let info = r.u32()?;
+    let size_or_type = r.u32()?;
+    let count = info & 0xffff;
+    let bitfields = info >> 31 != 0;
+    Some(match info >> 24 & 0x1f {
+        1 => {
+            r.u32()?; // encoding
+            Type::Scalar(size_or_type)
+        }
+        2 => Type::Pointer(size_or_type),
+        3 => {
+            let (element, _index, len) = (r.u32()?, r.u32()?, r.u32()?);
+            Type::Array { element, len }
+        }
+        4 | 5 => Type::Struct {
+            name,
+            size: size_or_type,
+            members: (0..count)
+                .map(|_| read_member(r, strings, bitfields))
+                .collect::<Option<_>>()?,
+        },
+        6 => skip(r, count * 2, Type::Scalar(size_or_type))?,
+        19 => skip(r, count * 3, Type::Scalar(size_or_type))?,
+        7 => Type::Other, // forward declaration
+        8..=11 | 18 => Type::Alias(size_or_type),
+        12 => Type::Function {
+            name,
+            linkage: count,
+        },
+        13 => skip(r, count * 2, Type::Other)?, // function prototype
+        14 => {
+            r.u32()?; // linkage
+            Type::Variable {
+                name,
+                of: size_or_type,
+            }
+        }
+        15 => Type::DataSection {
+            name,
+            variables: (0..count)
+                .map(|_| {
+                    let (of, _offset, _size) = (r.u32()?, r.u32()?, r.u32()?);
+                    Some(of)
+                })
+                .collect::<Option<_>>()?,
+        },
+        16 => Type::Scalar(size_or_type), // float
+        17 => skip(r, 1, Type::Other)?,   // declaration tag
+        _ => return None,
+    })
+}
+
+fn skip(r: &mut Reader<'_>, words: u32, then: Type) -> Option<Type> {
+    for _ in 0..words {
+        r.u32()?;
+    }
+    Some(then)
+}
+
+fn read_member(r: &mut Reader<'_>, strings: &[u8], bitfields: bool) -> Option<Member> {
+    let (name, of, offset) = (r.u32()?, r.u32()?, r.u32()?);
+    Some(Member {
+        name: string(strings, name)?,
+        of,
+        offset: if bitfields {
+            offset & 0xff_ffff
+        } else {
+            offset
+        },
+    })
+}
+
+fn string(strings: &[u8], at: u32) -> Option<String> {
+    let tail = strings.get(at as usize..)?;
+    let len = tail.iter().position(|&b| b == 0)?;
+    Some(String::from_utf8_lossy(&tail[..len]).into_owned())
+}

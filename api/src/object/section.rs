@@ -1,0 +1,106 @@
+//! What a section's name says about the program in it: libbpf's `SEC()`
+//! conventions.
+
+use bpf_core::uapi::{ProgType, prog_flags};
+
+/// What is known about a program from its section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meaning {
+    pub prog_type: ProgType,
+    pub attach_type: u32,
+    pub flags: u32,
+    /// Loaded without being asked for (no `?` before the name).
+    pub autoload: bool,
+}
+
+/// `enum bpf_attach_type`.
+mod attach {
+    pub const XDP_DEVMAP: u32 = 33;
+    pub const XDP_CPUMAP: u32 = 35;
+    pub const XDP: u32 = 37;
+    pub const TCX_INGRESS: u32 = 46;
+    pub const TCX_EGRESS: u32 = 47;
+}
+
+const FRAGS: u32 = prog_flags::XDP_HAS_FRAGS;
+const SLEEPABLE: u32 = prog_flags::SLEEPABLE;
+
+/// Section name or its beginning, and what it means. The first that fits counts.
+const TABLE: &[(&str, ProgType, u32, u32)] = {
+    use ProgType::*;
+    &[
+        ("flat", Flat, 0, 0),
+        ("socket", SocketFilter, 0, 0),
+        ("xdp.frags/devmap", Xdp, attach::XDP_DEVMAP, FRAGS),
+        ("xdp/devmap", Xdp, attach::XDP_DEVMAP, 0),
+        ("xdp_devmap", Xdp, attach::XDP_DEVMAP, 0),
+        ("xdp.frags/cpumap", Xdp, attach::XDP_CPUMAP, FRAGS),
+        ("xdp/cpumap", Xdp, attach::XDP_CPUMAP, 0),
+        ("xdp_cpumap", Xdp, attach::XDP_CPUMAP, 0),
+        ("xdp.frags", Xdp, attach::XDP, FRAGS),
+        ("xdp", Xdp, attach::XDP, 0),
+        ("tcx/ingress", SchedCls, attach::TCX_INGRESS, 0),
+        ("tcx/egress", SchedCls, attach::TCX_EGRESS, 0),
+        ("tc", SchedCls, 0, 0),
+        ("classifier", SchedCls, 0, 0),
+        ("netkit", SchedCls, 0, 0),
+        ("action", SchedAct, 0, 0),
+        ("cgroup_skb", CgroupSkb, 0, 0),
+        ("cgroup/skb", CgroupSkb, 0, 0),
+        ("cgroup/dev", CgroupDevice, 0, 0),
+        ("cgroup/sysctl", CgroupSysctl, 0, 0),
+        ("cgroup/getsockopt", CgroupSockopt, 0, 0),
+        ("cgroup/setsockopt", CgroupSockopt, 0, 0),
+        ("cgroup/sock", CgroupSock, 0, 0),
+        ("cgroup/post_bind", CgroupSock, 0, 0),
+        ("cgroup/", CgroupSockAddr, 0, 0),
+        ("lwt_in", LwtIn, 0, 0),
+        ("lwt_out", LwtOut, 0, 0),
+        ("lwt_xmit", LwtXmit, 0, 0),
+        ("lwt_seg6local", LwtSeg6local, 0, 0),
+        ("sockops", SockOps, 0, 0),
+        ("sk_skb", SkSkb, 0, 0),
+        ("sk_msg", SkMsg, 0, 0),
+        ("sk_reuseport", SkReuseport, 0, 0),
+        ("sk_lookup", SkLookup, 0, 0),
+        ("flow_dissector", FlowDissector, 0, 0),
+        ("kprobe", Kprobe, 0, 0),
+        ("kretprobe", Kprobe, 0, 0),
+        ("uprobe", Kprobe, 0, 0),
+        ("uretprobe", Kprobe, 0, 0),
+        ("ksyscall", Kprobe, 0, 0),
+        ("usdt", Kprobe, 0, 0),
+        ("tp_btf", Tracing, 0, 0),
+        ("fentry", Tracing, 0, 0),
+        ("fexit", Tracing, 0, 0),
+        ("fmod_ret", Tracing, 0, 0),
+        ("iter", Tracing, 0, 0),
+        ("tracepoint", Tracepoint, 0, 0),
+        ("tp", Tracepoint, 0, 0),
+        ("raw_tracepoint.w", RawTracepointWritable, 0, 0),
+        ("raw_tp.w", RawTracepointWritable, 0, 0),
+        ("raw_tracepoint", RawTracepoint, 0, 0),
+        ("raw_tp", RawTracepoint, 0, 0),
+        ("perf_event", PerfEvent, 0, 0),
+        ("lsm", Lsm, 0, 0),
+        ("lirc_mode2", LircMode2, 0, 0),
+        ("freplace", Ext, 0, 0),
+        ("struct_ops", StructOps, 0, 0),
+        ("syscall", Syscall, 0, SLEEPABLE),
+        ("netfilter", Netfilter, 0, 0),
+    ]
+};
+
+/// What a section's name means; `None` where it says nothing.
+pub(super) fn meaning(section: &str) -> Option<Meaning> {
+    let name = section.strip_prefix('?');
+    let autoload = name.is_none();
+    let name = name.unwrap_or(section);
+    let (_, prog_type, attach_type, flags) = *TABLE.iter().find(|row| name.starts_with(row.0))?;
+    Some(Meaning {
+        prog_type,
+        attach_type,
+        flags,
+        autoload,
+    })
+}

@@ -1,0 +1,190 @@
+//! Running a program: once, repeatedly, over many packets.
+
+use crate::error::{Error, Result};
+use crate::packet::{self, Buffer, Place};
+use crate::program::Program;
+use bpf_core::uapi::ProgType;
+use bpfvisor_abi::op::run_flags;
+use bpfvisor_vmm::{Block, Packet, Run};
+use std::time::Duration;
+
+/// What a run is to be given: the input fields of `BPF_PROG_TEST_RUN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(alias = "BPF_PROG_TEST_RUN")]
+pub struct TestRun<'a> {
+    /// The packet, or the memory of a flat program.
+    pub data: &'a [u8],
+    /// Context structure (`struct xdp_md`, `struct __sk_buff`), empty for none.
+    pub ctx: &'a [u8],
+    /// How often to run; 0 counts as 1.
+    pub repeat: u32,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutput {
+    /// The program's 32-bit return value: the verdict.
+    pub retval: u32,
+    /// The whole of R0.
+    pub r0: u64,
+    /// The data as the program left it.
+    pub data: Vec<u8>,
+    /// The context as the program left it; empty where none was given.
+    pub ctx: Vec<u8>,
+    /// Time of one run (of all of them, divided by `repeat`).
+    pub duration: Duration,
+}
+
+impl Program {
+    /// Runs the program over `data`.
+    ///
+    /// # Errors
+    /// EINVAL for data that its type does not take, [`Error::Timeout`], and
+    /// [`Error::Guest`] where the VM failed.
+    pub fn run(&self, data: &[u8]) -> Result<RunOutput> {
+        self.test_run(&TestRun {
+            data,
+            ..TestRun::default()
+        })
+    }
+
+    /// Runs the program, with all that `BPF_PROG_TEST_RUN` takes.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn test_run(&self, run: &TestRun<'_>) -> Result<RunOutput> {
+        self.check_len(run.data.len())?;
+        let mut buffer = self.buffer(Place::new(self.prog_type(), run.data.len()))?;
+        buffer.clear();
+        buffer.push(run.data)?;
+        let out = self.run_one(&mut buffer, run)?;
+        self.give_back(buffer);
+        Ok(out)
+    }
+
+    fn run_one(&self, buffer: &mut Buffer, run: &TestRun<'_>) -> Result<RunOutput> {
+        let vm = &self.vm().inner;
+        let ctx = self.place_ctx(run.ctx)?;
+        let repeat = run.repeat.max(1);
+        let packet = Packet {
+            ctx: ctx.as_ref().map_or(0, |b| b.offset() as u32),
+            ctx_len: run.ctx.len() as u32,
+            ..buffer.packets()[0]
+        };
+        let request = Run {
+            prog: self.inner.object.handle(),
+            repeat,
+            flags: run_flags::TIMED,
+            packet,
+            ..Run::default()
+        };
+        let result = vm
+            .vmm
+            .run(&self.inner.object, request)
+            .map_err(|e| vm.failed("run", e))?;
+        buffer.settle(0, result.data, result.len)?;
+        let mut data = Vec::new();
+        buffer.read(0, &mut data)?;
+        let mut ctx_out = vec![0; run.ctx.len()];
+        if let Some(block) = &ctx {
+            vm.vmm
+                .shared()
+                .read(block.offset(), &mut ctx_out)
+                .map_err(|e| vm.failed("run", e))?;
+        }
+        Ok(RunOutput {
+            retval: result.r0 as u32,
+            r0: result.r0,
+            data,
+            ctx: ctx_out,
+            duration: Duration::from_nanos(result.duration_ns / u64::from(repeat)),
+        })
+    }
+
+    fn place_ctx(&self, ctx: &[u8]) -> Result<Option<Block>> {
+        if ctx.is_empty() {
+            return Ok(None);
+        }
+        if ctx.len() > 4096 {
+            return Err(Error::argument(format!(
+                "context of {} bytes, expected at most 4096",
+                ctx.len()
+            )));
+        }
+        let vm = &self.vm().inner;
+        let failed = |e| vm.failed("context", e);
+        let block = vm.vmm.alloc_low(ctx.len() as u64, 64).map_err(failed)?;
+        vm.vmm.shared().write(block.offset(), ctx).map_err(failed)?;
+        Ok(Some(block))
+    }
+
+    /// Runs the program over each packet of a buffer, in order. Results are in
+    /// the buffer afterwards; nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Program::run`]; EXDEV-like where the buffer is another VM's.
+    pub fn run_buffer(&self, buffer: &mut Buffer) -> Result<()> {
+        if !buffer.of(self.vm()) {
+            return Err(Error::argument("the packet buffer belongs to another VM"));
+        }
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        for outcome in buffer.outcomes() {
+            self.check_len(outcome.len)?;
+        }
+        let vm = &self.vm().inner;
+        vm.vmm
+            .run_batch(&self.inner.object, buffer.packets())
+            .map_err(|e| vm.failed("run", e))?;
+        buffer.check()
+    }
+
+    /// Runs the program over each of `packets`, in order, with one request.
+    /// `r0` is the 32-bit return value here, `duration` zero.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_batch(&self, packets: &[&[u8]]) -> Result<Vec<RunOutput>> {
+        let longest = packets.iter().map(|p| p.len()).max().unwrap_or(0);
+        if packets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let vm = self.vm();
+        let mut buffer = vm.packet_buffer(self.prog_type(), packets.len(), longest)?;
+        for p in packets {
+            buffer.push(p)?;
+        }
+        self.run_buffer(&mut buffer)?;
+        let outcomes: Vec<_> = buffer.outcomes().collect();
+        outcomes
+            .iter()
+            .enumerate()
+            .map(|(i, o)| {
+                let mut data = Vec::new();
+                buffer.read(i, &mut data)?;
+                Ok(RunOutput {
+                    retval: o.retval,
+                    r0: u64::from(o.retval),
+                    data,
+                    ctx: Vec::new(),
+                    duration: Duration::ZERO,
+                })
+            })
+            .collect()
+    }
+
+    fn check_len(&self, len: usize) -> Result<()> {
+        packet::check_len(self.prog_type(), len)?;
+        let flat = self.inner.flat;
+        if self.prog_type() == ProgType::Flat
+            && !(flat.min as usize..=flat.max as usize).contains(&len)
+        {
+            return Err(Error::argument(format!(
+                "memory of {len} bytes, but the program was loaded for {} to {}",
+                flat.min, flat.max
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,271 @@
+//! Ring buffers: programs produce, the host consumes.
+//!
+//! Positions count bytes for ever; a record lies at its position modulo the
+//! ring's size and may run on behind the ring's end, where there is room for it
+//! ([`RingLayout`]). It begins with the header of Linux: a length with the bits
+//! [`BUSY`] and [`DISCARD`], and the record's page.
+//!
+//! The consumer's position is the consumer's word alone, everything else the
+//! producers'. Neither side believes the other's: a wrong position makes
+//! producers find the ring full, or the consumer skip to its end.
+
+use super::error::{MapError, ReadError};
+use super::geometry::{PAGE, RingLayout};
+use super::region::Region;
+use crate::uapi::errno;
+use alloc::vec::Vec;
+use ring_flags as rf;
+
+/// Flags of `bpf_ringbuf_output`, `_submit` and `_discard`, and what
+/// `bpf_ringbuf_query` is asked.
+pub mod ring_flags {
+    /// `BPF_RB_NO_WAKEUP`.
+    pub const NO_WAKEUP: u64 = 1;
+    /// `BPF_RB_FORCE_WAKEUP`.
+    pub const FORCE_WAKEUP: u64 = 2;
+    /// `BPF_RB_AVAIL_DATA`: bytes not yet consumed.
+    pub const AVAIL_DATA: u64 = 0;
+    /// `BPF_RB_RING_SIZE`.
+    pub const RING_SIZE: u64 = 1;
+    /// `BPF_RB_CONS_POS`.
+    pub const CONS_POS: u64 = 2;
+    /// `BPF_RB_PROD_POS`.
+    pub const PROD_POS: u64 = 3;
+}
+
+/// `BPF_RINGBUF_BUSY_BIT`: reserved, not committed.
+const BUSY: u32 = 1 << 31;
+/// `BPF_RINGBUF_DISCARD_BIT`: to be skipped.
+const DISCARD: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`.
+const HEADER: u64 = 8;
+/// `RINGBUF_MAX_RECORD_SZ`.
+const MAX_RECORD: u64 = u32::MAX as u64 / 4;
+
+/// The consumer's position.
+const CONSUMER: u64 = 0;
+/// The producers' position: behind the last reserved record.
+const PRODUCER: u64 = PAGE;
+/// The oldest record that was not committed when last looked at.
+const PENDING: u64 = PAGE + 8;
+/// The producers' lock.
+const LOCK: u64 = PAGE + 16;
+
+/// A ring buffer's storage.
+#[derive(Clone)]
+pub(super) struct Ring {
+    region: Region,
+    l: RingLayout,
+}
+
+impl Ring {
+    pub(super) fn new(l: RingLayout, region: Region) -> Ring {
+        Ring { region, l }
+    }
+
+    fn record(&self, position: u64) -> u64 {
+        self.l.data + (position & self.l.mask & !7)
+    }
+
+    /// Bytes that a record of `len` bytes takes.
+    fn size(len: u32) -> u64 {
+        (u64::from(len & !(BUSY | DISCARD)) + HEADER).next_multiple_of(8)
+    }
+
+    pub(super) fn reserve(&self, size: u64) -> Option<u64> {
+        if size > MAX_RECORD || (size + HEADER).next_multiple_of(8) > self.l.mask + 1 {
+            return None;
+        }
+        if !self.region.lock(LOCK) {
+            return None;
+        }
+        let off = self.advance(size as u32);
+        self.region.unlock(LOCK);
+        Some(self.region.addr(off? + HEADER))
+    }
+
+    /// Makes a busy record, with the lock held. Gives its offset.
+    fn advance(&self, len: u32) -> Option<u64> {
+        let r = &self.region;
+        let producer = r.load_u64(PRODUCER);
+        let new = producer.wrapping_add(Self::size(len));
+        let consumer = r.load_u64(CONSUMER);
+        let pending = self.first_pending(producer);
+        if new.wrapping_sub(consumer) > self.l.mask || new.wrapping_sub(pending) > self.l.mask {
+            return None;
+        }
+        let off = self.record(producer);
+        r.store_u32(off, len | BUSY);
+        r.store_u32(off + 4, (off / PAGE) as u32);
+        r.store_u64(PRODUCER, new);
+        Some(off)
+    }
+
+    /// The oldest record that is still busy. Its space, too, can't be reused,
+    /// even where the consumer claims to be past it.
+    fn first_pending(&self, producer: u64) -> u64 {
+        let mut pending = self.region.load_u64(PENDING);
+        if producer.wrapping_sub(pending) > self.l.mask + 1 {
+            return pending;
+        }
+        while pending != producer {
+            let header = self.region.load_u32(self.record(pending));
+            if header & BUSY != 0 || Self::size(header) > producer.wrapping_sub(pending) {
+                break;
+            }
+            pending = pending.wrapping_add(Self::size(header));
+        }
+        self.region.store_u64(PENDING, pending);
+        pending
+    }
+
+    pub(super) fn commit(&self, addr: u64, flags: u64, discard: bool) -> Result<bool, MapError> {
+        let off = self
+            .region
+            .offset_of(addr.wrapping_sub(HEADER))
+            .filter(|o| *o >= self.l.data && *o <= self.l.data + self.l.mask && o % 8 == 0)
+            .ok_or(MapError::invalid(
+                "the address is no record of this ring buffer",
+            ))?;
+        let header = self.region.load_u32(off);
+        if header & BUSY == 0 {
+            return Err(MapError::invalid("the record is committed already"));
+        }
+        let len = header & !BUSY;
+        // An exchange, so that the consumer's position is read after it: either
+        // the consumer sees the record or it is seen to wait for it.
+        self.region
+            .swap_u32(off, if discard { len | DISCARD } else { len });
+        let waits_for_this = self.region.load_u64(CONSUMER) & self.l.mask == off - self.l.data;
+        Ok(flags & rf::FORCE_WAKEUP != 0 || (waits_for_this && flags & rf::NO_WAKEUP == 0))
+    }
+
+    pub(super) fn output(&self, data: &[u8], flags: u64) -> Result<bool, MapError> {
+        if flags & !(rf::NO_WAKEUP | rf::FORCE_WAKEUP) != 0 {
+            return Err(MapError::FLAGS);
+        }
+        let addr = self
+            .reserve(data.len() as u64)
+            .ok_or(MapError::new(errno::EAGAIN, "the ring buffer is full"))?;
+        if let Some(off) = self.region.offset_of(addr) {
+            self.region.copy_in(off, data);
+        }
+        self.commit(addr, flags, false)
+    }
+
+    pub(super) fn query(&self, what: u64) -> u64 {
+        let (consumer, producer) = (
+            self.region.load_u64(CONSUMER),
+            self.region.load_u64(PRODUCER),
+        );
+        match what {
+            rf::AVAIL_DATA => producer.wrapping_sub(consumer),
+            rf::RING_SIZE => self.l.mask + 1,
+            rf::CONS_POS => consumer,
+            rf::PROD_POS => producer,
+            _ => 0,
+        }
+    }
+}
+
+/// The host's end of a ring buffer.
+///
+/// Its position is its own; what the storage says of it is only written. Records
+/// are copied out once and given whole.
+///
+/// # Waiting
+/// When [`RingConsumer::next`] says that there is nothing, it has published its
+/// position and looked again. A producer that commits the next record then sees
+/// that the consumer waits and asks for it to be woken.
+pub struct RingConsumer {
+    ring: Ring,
+    position: u64,
+    published: u64,
+}
+
+impl RingConsumer {
+    pub(super) fn new(ring: Ring) -> RingConsumer {
+        let position = ring.region.load_u64(CONSUMER) & !7;
+        RingConsumer {
+            ring,
+            position,
+            published: position,
+        }
+    }
+
+    /// The position up to which records were consumed.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Copies the next committed record's data into `out`; `Ok(false)` where
+    /// there is none now. Discarded records are skipped. `AskGuest` where the
+    /// ring makes no sense: all that was in it is skipped.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        // Discarded records take 8 bytes at least, so this ends.
+        for _ in 0..=self.ring.l.mask / HEADER {
+            let producer = self.ring.region.load_u64(PRODUCER);
+            let there = producer.wrapping_sub(self.position);
+            if there == 0 && self.settled(producer) {
+                return Ok(false);
+            }
+            if there > self.ring.l.mask + 1 || there % 8 != 0 {
+                return self.skip_to(producer & !7);
+            }
+            if there == 0 {
+                continue;
+            }
+            let off = self.ring.record(self.position);
+            let header = self.ring.region.load_u32(off);
+            if header & BUSY != 0 {
+                if self.busy_still(off) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let len = header & !DISCARD;
+            let size = Ring::size(len);
+            if size > there {
+                return self.skip_to(producer & !7);
+            }
+            if header & DISCARD == 0 {
+                out.resize(len as usize, 0);
+                self.ring.region.copy_out(off + HEADER, out);
+            }
+            self.position = self.position.wrapping_add(size);
+            if self.position.wrapping_sub(self.published) > self.ring.l.mask / 4 {
+                self.publish();
+            }
+            if header & DISCARD == 0 {
+                return Ok(true);
+            }
+        }
+        self.publish();
+        Err(ReadError::AskGuest)
+    }
+
+    /// Gives the space of consumed records back to the producers at once.
+    pub fn publish(&mut self) {
+        if self.published != self.position {
+            // An exchange: what is read after it is newer.
+            self.ring.region.swap_u64(CONSUMER, self.position);
+            self.published = self.position;
+        }
+    }
+
+    fn settled(&mut self, producer: u64) -> bool {
+        self.publish();
+        self.ring.region.load_u64(PRODUCER) == producer
+    }
+
+    fn busy_still(&mut self, off: u64) -> bool {
+        self.publish();
+        self.ring.region.load_u32(off) & BUSY != 0
+    }
+
+    fn skip_to(&mut self, producer: u64) -> Result<bool, ReadError> {
+        self.position = producer;
+        self.publish();
+        Err(ReadError::AskGuest)
+    }
+}

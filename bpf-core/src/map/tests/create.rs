@@ -1,0 +1,84 @@
+//! What is refused at creation.
+
+use super::*;
+use crate::uapi::{errno, map_flags as f};
+
+#[test]
+fn wrong_attributes_get_the_kernels_errno() {
+    use MapType::*;
+    let cases: &[(MapType, u32, u32, u32, u32, i32)] = &[
+        (Array, 4, 8, 1, 0, 0),
+        (Array, 8, 8, 1, 0, errno::EINVAL),
+        (Array, 4, 0, 1, 0, errno::EINVAL),
+        (Array, 4, 8, 0, 0, errno::EINVAL),
+        (Array, 4, 8, 1, f::NO_PREALLOC, errno::EINVAL),
+        (Array, 4, 8, 1, f::MMAPABLE, 0),
+        (Array, 4, 1 << 31, 1, 0, errno::E2BIG),
+        (Array, 4, i32::MAX as u32, u32::MAX, 0, errno::ENOMEM),
+        (PercpuArray, 4, 8, 1, f::MMAPABLE, errno::EINVAL),
+        (PercpuArray, 4, 32769, 1, 0, errno::E2BIG),
+        (ProgArray, 4, 8, 1, 0, errno::EINVAL),
+        (ProgArray, 4, 4, 1, f::RDONLY_PROG, errno::EINVAL),
+        (
+            Hash,
+            4,
+            8,
+            1,
+            f::RDONLY_PROG | f::WRONLY_PROG,
+            errno::EINVAL,
+        ),
+        (Hash, 4, 8, 1, f::RDONLY | f::WRONLY, errno::EINVAL),
+        (Hash, 0, 8, 1, 0, errno::EINVAL),
+        (Hash, 4, 0, 1, 0, errno::EINVAL),
+        (Hash, 4, 8, 0, 0, errno::EINVAL),
+        (Hash, 4, 8, 1, f::NO_COMMON_LRU, errno::EINVAL),
+        (Hash, 4, 8, 1, 1 << 20, errno::EINVAL),
+        (Hash, 4, 4 << 20, 1, 0, errno::E2BIG),
+        (Hash, 4, 8, u32::MAX, f::NO_PREALLOC, errno::E2BIG),
+        (PercpuHash, 4, 32769, 1, 0, errno::E2BIG),
+        (LruHash, 4, 8, 1, f::NO_PREALLOC, errno::ENOTSUPP),
+        (LpmTrie, 8, 8, 1, 0, errno::EINVAL),
+        (LpmTrie, 4, 8, 1, f::NO_PREALLOC, errno::EINVAL),
+        (LpmTrie, 261, 8, 1, f::NO_PREALLOC, errno::EINVAL),
+        (LpmTrie, 260, 8, 1, f::NO_PREALLOC, 0),
+        (Queue, 4, 8, 1, 0, errno::EINVAL),
+        (Queue, 0, 8, 1, f::NO_PREALLOC, errno::EINVAL),
+        (Stack, 0, 8, 1, 0, 0),
+        (Ringbuf, 0, 0, 4096, 0, 0),
+        (Ringbuf, 0, 0, 2048, 0, errno::EINVAL),
+        (Ringbuf, 0, 0, 4096 * 3, 0, errno::EINVAL),
+        (Ringbuf, 4, 0, 4096, 0, errno::EINVAL),
+        (Sockmap, 4, 4, 1, 0, errno::EOPNOTSUPP),
+    ];
+    for (t, k, v, n, flags, want) in cases {
+        let got = errno_of(Geometry::new(*t, *k, *v, *n, *flags, 4, 0));
+        assert_eq!(got, *want, "{t:?} {k} {v} {n} {flags:#x}");
+    }
+    assert_eq!(
+        errno_of(Geometry::new(Array, 4, 8, 1, 0, 1, 5)),
+        errno::EINVAL,
+        "map_extra"
+    );
+}
+
+#[test]
+fn memory_per_entry_is_below_the_kernels() {
+    for (key, value, n) in [(4, 8, 1 << 20), (16, 64, 1 << 16)] {
+        let geo = Geometry::new(MapType::Hash, key, value, n, 0, 2, 0).unwrap();
+        let kernel = 48 + 16 + u64::from(key).next_multiple_of(8) + u64::from(value);
+        assert!(geo.storage_len / u64::from(n) < kernel);
+    }
+}
+
+#[test]
+fn per_cpu_lists_round_the_capacity() {
+    let geo = Geometry::new(MapType::LruHash, 4, 8, 10, f::NO_COMMON_LRU, 4, 0).unwrap();
+    assert_eq!(geo.max_entries, 12);
+}
+
+#[test]
+fn short_storage_is_refused() {
+    let geo = Geometry::new(MapType::Array, 4, 8, 1000, 0, 1, 0).unwrap();
+    let region = Region::zeroed(geo.storage_len - 64);
+    assert!(Map::create(geo, region, 0, Fields::default()).is_err());
+}

@@ -1,0 +1,250 @@
+//! Jumps without a condition, calls and returns.
+use super::engine::{Next, Verifier};
+use super::memory::{Named, check_unmodified};
+use super::reg::{Kind, Reg};
+use super::reject::{Res, bail};
+use super::state::{Callback, Frame, State};
+use super::context;
+use crate::insn::{Insn, op};
+use crate::uapi::errno::{E2BIG, EACCES, EINVAL};
+use crate::uapi::limits;
+use alloc::rc::Rc;
+
+/// `bpf_for_each_map_elem`.
+pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
+/// `bpf_loop`.
+pub(crate) const LOOP: u32 = 181;
+
+/// Whether a helper calls a function of the program.
+pub(crate) fn takes_callback(helper: u32) -> bool {
+    matches!(helper, FOR_EACH_MAP_ELEM | LOOP)
+}
+
+impl Verifier<'_> {
+    /// JMP and JMP32.
+    pub fn jump_class(&mut self, pc: usize, i: &Insn) -> Res<Next> {
+        self.jumps += 1;
+        match i.opcode & 0xf0 {
+            op::JA => {
+                let to = super::structure::jump_target(pc, i).unwrap_or(0);
+                Ok(Next::To(to as usize))
+            }
+            op::CALL if i.src == op::PSEUDO_CALL => self.call_function(pc, i),
+            op::CALL => {
+                if self.st.lock.is_some() && i.imm as u32 != super::args::SPIN_UNLOCK {
+                    bail!(EINVAL, "function calls are not allowed while holding a lock");
+                }
+                self.call_helper(pc, i.imm as u32)?;
+                Ok(Next::To(pc + 1))
+            }
+            op::EXIT => self.exit(pc),
+            op::JCOND => self.may_goto(pc, i),
+            _ => self.conditional(pc, i),
+        }
+    }
+
+    fn may_goto(&mut self, pc: usize, i: &Insn) -> Res<Next> {
+        let mut again = self.st.clone();
+        again.may_goto_depth += 1;
+        let here = self.checkpoints.get(self.st.parent as usize).map_or(u32::MAX, |c| c.parent);
+        if let Some(old) = self.previous_visit(pc, here) {
+            self.widen(&old, &mut again);
+        }
+        (self.aux[pc].fell, self.aux[pc].jumped) = (true, true);
+        // The kernel keeps the way into the loop for later and leaves first.
+        let target = (pc as i64 + 1 + i64::from(i.off)) as usize;
+        self.push(again, pc + 1, pc)?;
+        Ok(Next::To(target))
+    }
+
+    fn call_function(&mut self, pc: usize, i: &Insn) -> Res<Next> {
+        let target = (pc as i64 + 1 + i64::from(i.imm)) as usize;
+        let subprog = self.shape.starting_at(target).unwrap_or(0);
+        self.name_caller_numbers(pc + 1);
+        let mut st = self.st.clone();
+        enter(&mut st, pc, subprog, None)?;
+        let top = st.frames.len() - 1;
+        let caller = self.top().regs;
+        let callee = Rc::make_mut(&mut st.frames[top]);
+        callee.regs[1..6].copy_from_slice(&caller[1..6]);
+        self.st = st;
+        Ok(Next::To(target))
+    }
+
+    /// Numbers of a calling frame get nodes of their own.
+    fn name_caller_numbers(&mut self, after: usize) {
+        let live = self.live.get(after).copied().unwrap_or(u16::MAX);
+        let top = self.st.frames.len() - 1;
+        let frame = Rc::make_mut(&mut self.st.frames[top]);
+        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+            if live & 1 << nr != 0 {
+                r.node = self.nodes.child(r.node);
+            }
+        }
+        for s in frame.stack.iter_mut().filter(|s| s.is_scalar_spill()) {
+            s.reg.node = self.nodes.child(s.reg.node);
+        }
+    }
+
+    /// Queues a run of a callback from the helper call at `pc`.
+    pub fn push_callback(&mut self, pc: usize, helper: u32, args: [Reg; 5], func: &Reg) -> Res<()> {
+        let subprog = func.extra as usize;
+        let Some(&start) = self.shape.starts.get(subprog) else {
+            bail!(EINVAL, "callback function not found");
+        };
+        self.callbacks[subprog] = true;
+        self.name_caller_numbers(pc);
+        let mut st = self.st.clone();
+        let top = st.frames.len() - 1;
+        Rc::make_mut(&mut st.frames[top]).callback_depth += 1;
+        enter(&mut st, pc, subprog, Some(Callback { helper }))?;
+        let callee = Rc::make_mut(&mut st.frames[top + 1]);
+        callee.regs[1..6].copy_from_slice(&args);
+        self.push(st, start, pc)?;
+        self.frame().callback_depth = 0;
+        Ok(())
+    }
+
+    fn exit(&mut self, pc: usize) -> Res<Next> {
+        if self.st.frames.len() == 1 {
+            self.no_resources("BPF_EXIT instruction in main prog")?;
+            self.read(0)?;
+            return Ok(Next::Done);
+        }
+        let callee = self.top().clone();
+        let r0 = callee.regs[0];
+        if r0.kind == Kind::Stack {
+            bail!(EINVAL, "cannot return stack pointer to the caller");
+        }
+        if callee.callback.is_some() {
+            self.check_callback_result(&r0)?;
+        } else if r0.kind == Kind::NotInit && self.live.get(callee.callsite + 1).is_some_and(|l| l & 1 != 0) {
+            bail!(EACCES, "R0 !read_ok");
+        }
+        let _ = pc;
+        self.st.frames.pop();
+        let depth = self.st.frames.len();
+        self.st.written[depth] = u64::MAX;
+        if callee.callback.is_none() {
+            self.set(0, r0);
+            return Ok(Next::To(callee.callsite + 1));
+        }
+        let mut st = self.st.clone();
+        if let Some(old) = self.previous_visit(callee.callsite, self.st.parent) {
+            self.widen(&old, &mut st);
+        }
+        self.st = st;
+        Ok(Next::To(callee.callsite))
+    }
+
+    fn check_callback_result(&mut self, r0: &Reg) -> Res<()> {
+        if r0.kind == Kind::NotInit {
+            bail!(EACCES, "R0 !read_ok");
+        }
+        if !r0.is_scalar() {
+            bail!(EACCES, "R0 not a scalar value");
+        }
+        self.nodes.mark(r0.node);
+        if r0.num.smin() < 0 || r0.num.smax() > 1 {
+            bail!(
+                EINVAL,
+                "At callback return the register R0 has smin={} smax={} should have been in [0, 1]",
+                r0.num.smin(),
+                r0.num.smax()
+            );
+        }
+        Ok(())
+    }
+
+    /// The last checkpoint on this path at the same instruction and calls.
+    fn previous_visit(&self, pc: usize, from: u32) -> Option<State> {
+        let mut at = from;
+        while let Some(c) = self.checkpoints.get(at as usize) {
+            if c.pc == pc
+                && let Some(old) = c.state.as_deref()
+                && old.frames.len() == self.st.frames.len()
+            {
+                return Some(old.clone());
+            }
+            at = c.parent;
+        }
+        None
+    }
+
+    /// Numbers that changed since the last round, and that no proof rested on,
+    /// can be anything: so that rounds of a loop come to look alike.
+    fn widen(&mut self, old: &State, new: &mut State) {
+        for (o, n) in old.frames.iter().zip(&mut new.frames) {
+            let n = Rc::make_mut(n);
+            for (a, b) in o.regs.iter().zip(n.regs.iter_mut()) {
+                self.widen_reg(a, b);
+            }
+            for (s, b) in n.stack.iter_mut().enumerate() {
+                let a = o.slot(s);
+                if a.is_full_spill() && b.is_full_spill() {
+                    self.widen_reg(&a.reg, &mut b.reg);
+                }
+            }
+        }
+    }
+
+    fn widen_reg(&self, old: &Reg, new: &mut Reg) {
+        if !old.is_scalar() || !new.is_scalar() || self.nodes.is_precise(old.node) {
+            return;
+        }
+        if old.num != new.num || (old.id == 0) != (new.id == 0) {
+            *new = Reg { node: new.node, ..Reg::UNKNOWN };
+        }
+    }
+
+    /// Nothing may be held where the program ends.
+    pub fn no_resources(&self, what: &str) -> Res<()> {
+        if self.st.lock.is_some() {
+            bail!(EINVAL, "{what} cannot be used inside bpf_spin_lock-ed region");
+        }
+        if let Some(r) = self.st.refs.first() {
+            bail!(EINVAL, "Unreleased reference id={} alloc_insn={}", r.id, r.insn);
+        }
+        Ok(())
+    }
+
+    /// `BPF_ABS` and `BPF_IND`.
+    pub fn legacy_packet_load(&mut self, i: &Insn) -> Res<()> {
+        if !context::legacy_loads(self.desc.prog_type) {
+            bail!(EINVAL, "BPF_LD_[ABS|IND] instructions not allowed for this program type");
+        }
+        let r6 = self.read(6)?;
+        self.no_resources("BPF_LD_[ABS|IND]")?;
+        if r6.kind != Kind::Ctx {
+            bail!(EINVAL, "at the time of BPF_LD_ABS|IND R6 != pointer to skb");
+        }
+        if i.opcode & 0xe0 == op::IND {
+            self.read(i.src)?;
+        }
+        check_unmodified(Named { nr: 6, reg: &r6 })?;
+        if self.st.frames.len() > 1 && self.desc.global_funcs.is_empty() {
+            bail!(EINVAL, "LD_ABS is not allowed in subprogs without BTF");
+        }
+        let frame = self.frame();
+        frame.regs[..6].fill(Reg::NOT_INIT);
+        frame.regs[0] = Reg::UNKNOWN;
+        Ok(())
+    }
+}
+
+/// Adds a frame and clears what the call clobbers in the caller.
+fn enter(st: &mut State, callsite: usize, subprog: usize, callback: Option<Callback>) -> Res<()> {
+    let depth = st.frames.len();
+    if depth >= limits::CALL_FRAMES {
+        bail!(E2BIG, "the call stack of {depth} frames is too deep");
+    }
+    let mut frame = Frame::new(callsite, subprog, depth);
+    frame.callback = callback;
+    if callback.is_none() {
+        // A callback returns to the very call, which needs its arguments again.
+        Rc::make_mut(&mut st.frames[depth - 1]).regs[..6].fill(Reg::NOT_INIT);
+    }
+    st.frames.push(Rc::new(frame));
+    st.written[depth] = u64::MAX;
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The fields of the context structures: which may be read and written, and
+//! what reading them gives.
+use super::reg::{Kind, Reg};
+use super::reject::{Res, bail, unsupported};
+use crate::program::ProgramDesc;
+use crate::uapi::errno::EACCES;
+use crate::uapi::{ProgType, sk_buff as skb, xdp_md};
+
+/// How a field may be used.
+enum Field {
+    /// Not at all.
+    No,
+    /// As a number.
+    Number,
+    /// As a pointer of this kind.
+    Pointer(Kind),
+    /// As a kernel socket, which bpfvisor does not have.
+    Socket,
+}
+
+/// Whether programs of this type may write to the packet.
+pub(crate) fn packet_writable(t: ProgType) -> bool {
+    matches!(t, ProgType::Xdp | ProgType::SchedCls | ProgType::SchedAct)
+}
+
+/// Whether programs of this type may use legacy packet loads.
+pub(crate) fn legacy_loads(t: ProgType) -> bool {
+    matches!(t, ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct)
+}
+
+/// Checks a context access and gives the value that a load yields.
+pub(crate) fn access(
+    desc: &ProgramDesc<'_>,
+    off: i32,
+    size: i32,
+    write: bool,
+    signed: bool,
+) -> Res<Reg> {
+    let field = match (u32::try_from(off), desc.prog_type) {
+        (Err(_), _) => Field::No,
+        (Ok(o), ProgType::Xdp) => xdp(o, size as u32, write, signed),
+        (Ok(o), ProgType::SocketFilter) => socket_filter(o, size as u32, write, signed),
+        (Ok(o), ProgType::SchedCls | ProgType::SchedAct) => sched(o, size as u32, write, signed),
+        _ => Field::No,
+    };
+    match field {
+        Field::Number => Ok(Reg::UNKNOWN),
+        Field::Pointer(k) => Ok(Reg::pointer(k)),
+        Field::Socket => unsupported!("access to the socket of a packet (__sk_buff.sk)"),
+        Field::No => bail!(EACCES, "invalid bpf_context access off={off} size={size}"),
+    }
+}
+
+fn xdp(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    if write || off >= xdp_md::SIZE || size != 4 || !off.is_multiple_of(size) {
+        return Field::No;
+    }
+    match off {
+        xdp_md::EGRESS_IFINDEX => Field::No,
+        xdp_md::DATA | xdp_md::DATA_END | xdp_md::DATA_META if signed => Field::No,
+        xdp_md::DATA => Field::Pointer(Kind::Packet),
+        xdp_md::DATA_META => Field::Pointer(Kind::PacketMeta),
+        xdp_md::DATA_END => Field::Pointer(Kind::PacketEnd),
+        _ => Field::Number,
+    }
+}
+
+fn within(off: u32, start: u32, len: u32) -> bool {
+    off >= start && off < start + len
+}
+
+fn sk_buff(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    if off >= skb::SIZE || !off.is_multiple_of(size) {
+        return Field::No;
+    }
+    let exact = |n: u32| if size == n { Field::Number } else { Field::No };
+    match off {
+        o if within(o, skb::CB, 20) => {
+            if off + size > skb::CB + 20 { Field::No } else { Field::Number }
+        }
+        o if within(o, skb::DATA, 8) || within(o, skb::DATA_META, 4) => {
+            if signed { Field::No } else { exact(4) }
+        }
+        o if within(o, skb::REMOTE_IP4, 40) => exact(4),
+        o if within(o, skb::FLOW_KEYS, 8) => Field::No,
+        o if within(o, skb::TSTAMP, 8) => exact(8),
+        o if within(o, skb::HWTSTAMP, 8) => if write { Field::No } else { exact(8) },
+        o if within(o, skb::SK, 8) => {
+            if write || size != 8 { Field::No } else { Field::Socket }
+        }
+        o if within(o, skb::TSTAMP_TYPE, 4) => Field::No,
+        _ if write => exact(4),
+        _ if size <= 4 => Field::Number,
+        _ => Field::No,
+    }
+}
+
+fn socket_filter(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    let hidden = [
+        (skb::TC_CLASSID, 4),
+        (skb::DATA, 8),
+        (skb::DATA_META, 4),
+        (skb::TSTAMP, 8),
+        (skb::WIRE_LEN, 4),
+        (skb::HWTSTAMP, 8),
+        (skb::FAMILY, skb::DATA_META - skb::FAMILY),
+    ];
+    if hidden.iter().any(|&(start, len)| within(off, start, len)) {
+        return Field::No;
+    }
+    if write && !within(off, skb::CB, 20) {
+        return Field::No;
+    }
+    sk_buff(off, size, write, signed)
+}
+
+fn sched(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    let writable = [
+        (skb::MARK, 4),
+        (skb::TC_INDEX, 4),
+        (skb::PRIORITY, 4),
+        (skb::TC_CLASSID, 4),
+        (skb::CB, 20),
+        (skb::TSTAMP, 8),
+        (skb::QUEUE_MAPPING, 4),
+    ];
+    if write && !writable.iter().any(|&(start, len)| within(off, start, len)) {
+        return Field::No;
+    }
+    if off == skb::TSTAMP_TYPE && !write {
+        return if size == 1 { Field::Number } else { Field::No };
+    }
+    if within(off, skb::FAMILY, skb::DATA_META - skb::FAMILY) {
+        return Field::No;
+    }
+    match (off, sk_buff(off, size, write, signed)) {
+        (skb::DATA, Field::Number) => Field::Pointer(Kind::Packet),
+        (skb::DATA_END, Field::Number) => Field::Pointer(Kind::PacketEnd),
+        (skb::DATA_META, Field::Number) => Field::Pointer(Kind::PacketMeta),
+        (_, f) => f,
+    }
+}

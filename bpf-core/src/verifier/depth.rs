@@ -1,0 +1,93 @@
+//! How much stack calls need together.
+use super::reject::{Res, bail};
+use super::structure::{self, Shape};
+use crate::insn::{Insn, op};
+use crate::uapi::errno::{E2BIG, EACCES};
+use crate::uapi::limits;
+use alloc::vec::Vec;
+
+/// The call graph: for each function the functions that it names.
+pub(crate) fn call_graph(insns: &[Insn], shape: &Shape) -> Vec<Vec<usize>> {
+    let mut calls = alloc::vec![Vec::new(); shape.starts.len()];
+    for (at, i) in insns.iter().enumerate().filter(|(_, i)| structure::names_function(i)) {
+        let target = (at as i64 + i64::from(i.imm) + 1) as usize;
+        if let Some(to) = shape.starting_at(target)
+            && let Some(list) = calls.get_mut(shape.subprog_of(at))
+            && !list.contains(&to)
+        {
+            list.push(to);
+        }
+    }
+    calls
+}
+
+/// Functions with a tail call of their own.
+pub(crate) fn with_tail_call(insns: &[Insn], shape: &Shape) -> Vec<bool> {
+    let mut has = alloc::vec![false; shape.starts.len()];
+    for (at, i) in insns.iter().enumerate() {
+        let tail_call = i.opcode == op::JMP | op::CALL && i.src == 0 && i.imm == 12;
+        if let (true, Some(h)) = (tail_call, has.get_mut(shape.subprog_of(at))) {
+            *h = true;
+        }
+    }
+    has
+}
+
+/// Spreads a property of functions to their callers.
+pub(crate) fn reaching(calls: &[Vec<usize>], own: &[bool]) -> Vec<bool> {
+    let mut has = own.to_vec();
+    loop {
+        let before = has.clone();
+        for (from, to) in calls.iter().enumerate() {
+            let any = to.iter().any(|&t| has.get(t).copied().unwrap_or(false));
+            if let (true, Some(h)) = (any, has.get_mut(from)) {
+                *h = true;
+            }
+        }
+        if has == before {
+            return has;
+        }
+    }
+}
+
+/// Walks the call graph.
+pub(crate) struct Walk<'a> {
+    pub calls: &'a [Vec<usize>],
+    pub tail_calls: &'a [bool],
+    /// Bytes of stack per function.
+    pub stack: &'a [u32],
+}
+
+impl Walk<'_> {
+    /// The limits on calls from the main function down.
+    pub fn check(&self) -> Res<()> {
+        let mut seen = alloc::vec![(0u32, 0usize); self.calls.len()];
+        self.visit(0, 0, 1, &mut seen)
+    }
+
+    fn visit(&self, nr: usize, before: u32, frames: usize, seen: &mut [(u32, usize)]) -> Res<()> {
+        if frames > limits::CALL_FRAMES {
+            bail!(E2BIG, "the call stack of {} frames is too deep !", frames);
+        }
+        if nr != 0 && self.tail_calls.get(nr).copied().unwrap_or(false) && before >= 256 {
+            bail!(
+                EACCES,
+                "tail_calls are not allowed when call stack of previous frames is {before} bytes. Too large"
+            );
+        }
+        let depth = before + self.stack.get(nr).copied().unwrap_or(0).next_multiple_of(16);
+        if depth > limits::STACK {
+            bail!(EACCES, "combined stack size of {frames} calls is {depth}. Too large");
+        }
+        if let Some(s) = seen.get_mut(nr) {
+            if depth <= s.0 && frames <= s.1 {
+                return Ok(());
+            }
+            *s = (s.0.max(depth), s.1.max(frames));
+        }
+        for &to in self.calls.get(nr).map_or(&[][..], |c| c) {
+            self.visit(to, depth, frames + 1, seen)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,368 @@
+//! The exploration of all paths.
+use super::domain::Scalar;
+use super::live;
+use super::log::Log;
+use super::opcode;
+use super::precision::Nodes;
+use super::prune::Checkpoint;
+use super::reg::{Kind, Reg};
+use super::reject::{Res, bail};
+use super::state::{Frame, State};
+use super::structure::{self, Shape};
+use super::{Observer, Options, Stats};
+use crate::insn::{Insn, op};
+use crate::program::{MapDesc, MapTable, ProgramDesc};
+use crate::uapi::errno::{E2BIG, EACCES, EFAULT};
+use crate::uapi::{ProgType, prog_flags};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+/// What is gathered about one instruction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aux {
+    /// States are compared here.
+    pub prune_point: bool,
+    /// A checkpoint is made at each visit.
+    pub force: bool,
+    /// Some path came here.
+    pub seen: bool,
+    /// Conditional jumps: some path went on, some path jumped.
+    pub fell: bool,
+    pub jumped: bool,
+    /// Wide loads of maps: index into `Verifier::maps`.
+    pub map: Option<usize>,
+    /// Calls: what all visits agreed on so far.
+    pub fact_map: Agreed,
+    pub fact_key: Agreed,
+    /// Loads and stores: kind of pointer seen before.
+    pub access: Option<super::memory::AccessClass>,
+}
+
+/// A value that is the same on all visits, or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Agreed {
+    #[default]
+    Unvisited,
+    On(u32),
+    Differs,
+}
+
+impl Agreed {
+    pub fn see(&mut self, v: Option<u32>) {
+        *self = match (*self, v) {
+            (Self::Unvisited, Some(v)) => Self::On(v),
+            (Self::On(old), Some(v)) if old == v => *self,
+            _ => Self::Differs,
+        };
+    }
+
+    pub fn get(self) -> Option<u32> {
+        if let Self::On(v) = self { Some(v) } else { None }
+    }
+}
+
+/// A path still to be followed.
+pub(crate) struct Pending {
+    pub state: State,
+    pub pc: usize,
+    pub from: usize,
+    /// Length of the log when the path was put off: at level 1 the log tells
+    /// of the path in question alone.
+    pub log_len: usize,
+}
+
+/// Where a path goes after an instruction.
+pub(crate) enum Next {
+    To(usize),
+    Done,
+}
+
+/// One verification in progress.
+pub(crate) struct Verifier<'a> {
+    pub desc: &'a ProgramDesc<'a>,
+    pub table: &'a dyn MapTable,
+    pub opts: &'a Options<'a>,
+    pub observer: Option<&'a mut dyn Observer>,
+    pub shape: Shape,
+    pub live: Vec<u16>,
+    pub aux: Vec<Aux>,
+    /// Maps that the program names, then templates of their inner maps.
+    pub maps: Vec<MapDesc>,
+    pub used_maps: Vec<u32>,
+    pub nodes: Nodes,
+    pub checkpoints: Vec<Checkpoint>,
+    /// Per instruction: checkpoints kept for pruning.
+    pub explored: Vec<Vec<u32>>,
+    pub pending: Vec<Pending>,
+    pub st: State,
+    pub pc: usize,
+    pub came_from: usize,
+    pub ids: u32,
+    pub jumps: u32,
+    pub stats: Stats,
+    pub log: Log,
+    /// Per function: bytes of stack used.
+    pub stack_depth: Vec<u32>,
+    pub callbacks: Vec<bool>,
+    pub has_tail_call: Vec<bool>,
+    pub strict: bool,
+}
+
+impl<'a> Verifier<'a> {
+    pub fn new(
+        desc: &'a ProgramDesc<'a>,
+        table: &'a dyn MapTable,
+        opts: &'a Options<'a>,
+        observer: Option<&'a mut dyn Observer>,
+        shape: Shape,
+    ) -> Self {
+        let functions = shape.starts.len();
+        let mut v = Self {
+            desc,
+            table,
+            opts,
+            observer,
+            live: live::registers(desc.insns, &shape),
+            aux: alloc::vec![Aux::default(); desc.insns.len()],
+            maps: Vec::new(),
+            used_maps: Vec::new(),
+            nodes: Nodes::new(),
+            checkpoints: Vec::new(),
+            explored: alloc::vec![Vec::new(); desc.insns.len()],
+            pending: Vec::new(),
+            st: State {
+                frames: alloc::vec![Rc::new(Frame::new(0, 0, 0))],
+                refs: Vec::new(),
+                lock: None,
+                parent: u32::MAX,
+                written: [u64::MAX; 8],
+                may_goto_depth: 0,
+                insn_at_checkpoint: 0,
+                jumps_at_checkpoint: 0,
+            },
+            pc: 0,
+            came_from: 0,
+            ids: 0,
+            jumps: 0,
+            stats: Stats::default(),
+            log: Log::new(opts.log_level),
+            stack_depth: alloc::vec![0; functions],
+            callbacks: alloc::vec![false; functions],
+            has_tail_call: alloc::vec![false; functions],
+            strict: desc.flags & prog_flags::STRICT_ALIGNMENT != 0
+                && desc.flags & prog_flags::ANY_ALIGNMENT == 0,
+            shape,
+        };
+        if v.observer.is_some() {
+            v.nodes.all_precise();
+        }
+        v.find_prune_points();
+        v.enter_main();
+        v
+    }
+
+    fn enter_main(&mut self) {
+        let flat = self.desc.flat;
+        let of_flat = self.desc.prog_type == ProgType::Flat;
+        let frame = self.frame();
+        frame.regs[1] = Reg::pointer(Kind::Ctx);
+        if of_flat {
+            let bytes = i32::try_from(flat.min).unwrap_or(i32::MAX);
+            frame.regs[1] = Reg::pointer_to(Kind::Mem, bytes);
+            frame.regs[2] =
+                Reg::scalar(Scalar::from_urange(u64::from(flat.min), u64::from(flat.max)));
+        }
+    }
+
+    fn find_prune_points(&mut self) {
+        let mut at = 0;
+        while let Some(i) = self.desc.insns.get(at) {
+            let step = if i.is_wide() { 2 } else { 1 };
+            if let Some(t) = structure::jump_target(at, i) {
+                self.prune_at(t as usize);
+                if !structure::ends_flow(i) {
+                    self.prune_at(at);
+                }
+                if i.opcode == op::JMP | op::JCOND {
+                    self.aux[at].force = true;
+                }
+            }
+            if i.opcode == op::JMP | op::CALL {
+                if i.src == op::PSEUDO_CALL {
+                    self.prune_at(at + 1);
+                } else if i.src == 0 && super::call::takes_callback(i.imm as u32) {
+                    self.prune_at(at);
+                    self.prune_at(at + 1);
+                    self.aux[at].force = true;
+                }
+            }
+            at += step;
+        }
+        self.prune_at(0);
+    }
+
+    fn prune_at(&mut self, at: usize) {
+        if let Some(a) = self.aux.get_mut(at) {
+            a.prune_point = true;
+        }
+    }
+
+    /// Follows every path.
+    pub fn explore(&mut self) -> Res<()> {
+        loop {
+            if self.stats.insns_processed >= self.opts.insn_budget {
+                let n = self.stats.insns_processed + 1;
+                bail!(E2BIG, "BPF program is too large. Processed {n} insn");
+            }
+            self.stats.insns_processed += 1;
+            if self.stats.insns_processed & 0x3ff == 0 && (self.opts.out_of_time)() {
+                bail!(E2BIG, "the time budget of the verification is used up");
+            }
+            let pc = self.pc;
+            let Some(&insn) = self.desc.insns.get(pc) else {
+                bail!(EFAULT, "invalid insn idx {pc} insn_cnt {}", self.desc.insns.len());
+            };
+            let next = match self.visit(pc, &insn).map_err(|r| r.at(pc)) {
+                Ok(n) => n,
+                Err(r) => return Err(r),
+            };
+            match next {
+                Next::To(to) => {
+                    self.came_from = pc;
+                    self.pc = to;
+                }
+                Next::Done => {
+                    self.path_ended(self.st.parent);
+                    let Some(p) = self.pending.pop() else {
+                        self.log.rewind(0);
+                        return Ok(());
+                    };
+                    self.log_resume(&p);
+                    self.st = p.state;
+                    self.pc = p.pc;
+                    self.came_from = p.from;
+                }
+            }
+        }
+    }
+
+    fn visit(&mut self, pc: usize, insn: &Insn) -> Res<Next> {
+        if self.aux[pc].prune_point && self.checkpoint(pc)? {
+            self.log_safe(pc);
+            return Ok(Next::Done);
+        }
+        self.log_insn(pc, insn);
+        opcode::check_reached(insn)?;
+        self.aux[pc].seen = true;
+        if let Some(o) = self.observer.as_deref_mut() {
+            super::observe(o, pc, &self.st, self.live[pc]);
+        }
+        let next = self.step(pc, insn)?;
+        self.log_effect(insn);
+        Ok(next)
+    }
+
+    fn step(&mut self, pc: usize, i: &Insn) -> Res<Next> {
+        match i.class() {
+            op::ALU | op::ALU64 => self.alu(i)?,
+            op::LDX => self.load(pc, i)?,
+            op::ST | op::STX => self.store(pc, i)?,
+            op::LD if i.is_wide() => {
+                self.load_imm(pc, i)?;
+                self.aux[pc + 1].seen = true;
+                return Ok(Next::To(pc + 2));
+            }
+            op::LD => self.legacy_packet_load(i)?,
+            _ => return self.jump_class(pc, i),
+        }
+        Ok(Next::To(pc + 1))
+    }
+
+    /// The running frame, to be changed.
+    pub fn frame(&mut self) -> &mut Frame {
+        let top = self.st.frames.len() - 1;
+        Rc::make_mut(&mut self.st.frames[top])
+    }
+
+    /// The running frame.
+    pub fn top(&self) -> &Frame {
+        &self.st.frames[self.st.frames.len() - 1]
+    }
+
+    /// A register as it is.
+    pub fn reg(&self, nr: u8) -> &Reg {
+        &self.top().regs[usize::from(nr)]
+    }
+
+    /// A register that is about to be used.
+    pub fn read(&self, nr: u8) -> Res<Reg> {
+        let r = self.reg(nr);
+        if r.kind == Kind::NotInit {
+            bail!(EACCES, "R{nr} !read_ok");
+        }
+        Ok(*r)
+    }
+
+    /// Refuses to change the frame pointer.
+    pub fn check_writable(&self, nr: u8) -> Res<()> {
+        if nr == 10 {
+            bail!(EACCES, "frame pointer is read only");
+        }
+        Ok(())
+    }
+
+    /// Sets a register (after [`Verifier::check_writable`]).
+    pub fn set(&mut self, nr: u8, r: Reg) {
+        self.frame().regs[usize::from(nr)] = r;
+    }
+
+    pub fn new_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Records that a proof rests on the number in a register.
+    pub fn mark_precise(&mut self, nr: u8) {
+        let r = self.reg(nr);
+        if r.is_scalar() {
+            let node = r.node;
+            self.nodes.mark(node);
+        }
+    }
+
+    /// Keeps a path for later.
+    pub fn push(&mut self, state: State, pc: usize, from: usize) -> Res<()> {
+        if let Some(c) = self.checkpoints.get_mut(state.parent as usize) {
+            c.branches += 1;
+        }
+        let log_len = self.log.text.len();
+        self.pending.push(Pending { state, pc, from, log_len });
+        self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
+        if self.pending.len() > 8192 {
+            bail!(E2BIG, "The sequence of {} jumps is too complex.", self.pending.len());
+        }
+        Ok(())
+    }
+
+    fn load_imm(&mut self, pc: usize, i: &Insn) -> Res<()> {
+        self.check_writable(i.dst)?;
+        let high = self.desc.insns[pc + 1].imm as u32;
+        let reg = match i.src {
+            0 => Reg::constant(u64::from(i.imm as u32) | (u64::from(high) << 32)),
+            op::PSEUDO_FUNC => {
+                let nr = self.shape.starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
+                Reg::pointer_to(Kind::Func, nr.unwrap_or(0) as i32)
+            }
+            kind => {
+                let Some(map) = self.aux[pc].map else { bail!(EFAULT, "map not resolved") };
+                if kind == op::PSEUDO_MAP_VALUE {
+                    Reg { off: high as i32, ..Reg::pointer_to(Kind::MapValue, map as i32) }
+                } else {
+                    Reg::pointer_to(Kind::MapPtr, map as i32)
+                }
+            }
+        };
+        self.set(i.dst, reg);
+        Ok(())
+    }
+}

@@ -1,0 +1,396 @@
+//! Checkpoints: when a path may stop because an explored state covers it.
+use super::engine::Verifier;
+use super::reg::{Kind, Reg};
+use super::reject::{Res, bail};
+use super::state::{Byte, Frame, Slot, State};
+use crate::insn::op;
+use crate::uapi::errno::EINVAL;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+/// A remembered state.
+pub(crate) struct Checkpoint {
+    /// Dropped when it serves no more.
+    pub state: Option<Box<State>>,
+    pub pc: usize,
+    pub parent: u32,
+    /// Paths that pass it and are not yet followed to their end.
+    pub branches: u32,
+    /// Per frame: stack slots read later on some path.
+    pub read: [u64; 8],
+    /// Per frame: stack slots written between the parent and here.
+    pub written: [u64; 8],
+    hits: u32,
+    misses: u32,
+}
+
+/// How two states are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The old one was followed to its end: what no proof rested on may differ.
+    Explored,
+    /// Equality, to find loops without progress.
+    Exact,
+    /// Inclusion of everything, for loops that are still being followed.
+    Within,
+}
+
+/// Which old ids stand for which new ones in one comparison.
+#[derive(Default)]
+struct IdMap {
+    pairs: Vec<(u32, u32)>,
+    fresh: u32,
+}
+
+impl IdMap {
+    fn pointers(&mut self, old: u32, new: u32) -> bool {
+        if (old == 0) != (new == 0) {
+            return false;
+        }
+        old == 0 || self.pair(old, new)
+    }
+
+    fn scalars(&mut self, old: u32, new: u32) -> bool {
+        let mut own = |id: u32| {
+            if id != 0 {
+                return id;
+            }
+            self.fresh += 1;
+            u32::MAX - self.fresh
+        };
+        let (old, new) = (own(old), own(new));
+        self.pair(old, new)
+    }
+
+    fn pair(&mut self, old: u32, new: u32) -> bool {
+        for &(o, n) in &self.pairs {
+            if o == old {
+                return n == new;
+            }
+            if n == new {
+                return false;
+            }
+        }
+        self.pairs.push((old, new));
+        true
+    }
+}
+
+impl Verifier<'_> {
+    /// At a prune point: `true` if the path need not be followed further.
+    pub fn checkpoint(&mut self, pc: usize) -> Res<bool> {
+        let jumps = self.jumps - self.st.jumps_at_checkpoint;
+        let insns = self.stats.insns_processed - self.st.insn_at_checkpoint;
+        let force = self.aux[pc].force || self.checkpoints.is_empty();
+        let mut add = force || (jumps >= 2 && insns >= 8);
+        let mut at = 0;
+        while let Some(&nr) = self.explored[pc].get(at) {
+            match self.consider(pc, nr, force)? {
+                Verdict::Covered(mode) => {
+                    self.checkpoints[nr as usize].hits += 1;
+                    self.adopt(nr, mode);
+                    return Ok(true);
+                }
+                Verdict::InLoop if !force && jumps < 20 && insns < 100 => add = false,
+                Verdict::InLoop | Verdict::Other => {}
+                Verdict::Skip => {
+                    at += 1;
+                    continue;
+                }
+            }
+            if add && self.missed(pc, at, nr) {
+                continue;
+            }
+            at += 1;
+        }
+        self.stats.max_states_per_insn =
+            self.stats.max_states_per_insn.max(self.explored[pc].len() as u32);
+        if add {
+            self.remember(pc);
+        }
+        Ok(false)
+    }
+
+    fn consider(&mut self, pc: usize, nr: u32, _force: bool) -> Res<Verdict> {
+        let c = &self.checkpoints[nr as usize];
+        let Some(old) = c.state.as_deref() else { return Ok(Verdict::Skip) };
+        if !same_calls(old, &self.st) {
+            return Ok(Verdict::Skip);
+        }
+        if c.branches == 0 {
+            let covered = self.covers(c, old, Mode::Explored);
+            return Ok(if covered { Verdict::Covered(Mode::Explored) } else { Verdict::Other });
+        }
+        let insn = &self.desc.insns[pc];
+        if insn.opcode == op::JMP | op::CALL && self.aux[pc].force {
+            let covered = self.covers(c, old, Mode::Within);
+            return Ok(if covered { Verdict::Covered(Mode::Within) } else { Verdict::Other });
+        }
+        if insn.opcode == op::JMP | op::JCOND
+            && old.may_goto_depth != self.st.may_goto_depth
+            && self.covers(c, old, Mode::Within)
+        {
+            return Ok(Verdict::Covered(Mode::Within));
+        }
+        if insn.opcode == op::JMP | op::JCOND {
+            return Ok(Verdict::Other);
+        }
+        let same_loop = old.may_goto_depth == self.st.may_goto_depth
+            && old.frames.iter().zip(&self.st.frames).all(|(a, b)| a.callback_depth == b.callback_depth);
+        if same_loop && self.covers(c, old, Mode::Exact) {
+            bail!(EINVAL, "infinite loop detected at insn {pc}");
+        }
+        Ok(Verdict::InLoop)
+    }
+
+    /// Counts a comparison in vain; `true` if the checkpoint was dropped.
+    fn missed(&mut self, pc: usize, at: usize, nr: u32) -> bool {
+        let c = &mut self.checkpoints[nr as usize];
+        c.misses += 1;
+        let patience = if self.aux[pc].force && c.branches > 0 { 64 } else { 3 };
+        if c.misses <= c.hits * patience + patience {
+            return false;
+        }
+        if c.branches == 0 {
+            c.state = None;
+        }
+        self.explored[pc].swap_remove(at);
+        true
+    }
+
+    fn remember(&mut self, pc: usize) {
+        let nr = self.checkpoints.len() as u32;
+        self.own_nodes(pc);
+        self.checkpoints.push(Checkpoint {
+            state: Some(Box::new(self.st.clone())),
+            pc,
+            parent: self.st.parent,
+            branches: 1,
+            read: [0; 8],
+            written: self.st.written,
+            hits: 0,
+            misses: 0,
+        });
+        self.stats.total_states += 1;
+        self.explored[pc].push(nr);
+        self.st.parent = nr;
+        self.st.written = [0; 8];
+        for w in self.st.written.iter_mut().skip(self.st.frames.len()) {
+            *w = u64::MAX;
+        }
+        self.st.insn_at_checkpoint = self.stats.insns_processed;
+        self.st.jumps_at_checkpoint = self.jumps;
+    }
+
+    /// Gives every live number of the running frame a node of its own.
+    fn own_nodes(&mut self, pc: usize) {
+        let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
+        let top = self.st.frames.len() - 1;
+        let frame = Rc::make_mut(&mut self.st.frames[top]);
+        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+            if live & 1 << nr != 0 {
+                r.node = self.nodes.child(r.node);
+            }
+        }
+        for s in frame.stack.iter_mut().filter(|s| s.is_scalar_spill()) {
+            s.reg.node = self.nodes.child(s.reg.node);
+        }
+    }
+
+    /// The path joins an explored one: what that one rested on, this one does.
+    fn adopt(&mut self, nr: u32, mode: Mode) {
+        let Some(old) = self.checkpoints[nr as usize].state.take() else { return };
+        let read = self.checkpoints[nr as usize].read;
+        let all = mode == Mode::Within;
+        for depth in 0..self.st.frames.len() {
+            let (o, n) = (&old.frames[depth], self.st.frames[depth].clone());
+            let mask = if all { u64::MAX } else { read[depth] };
+            for (a, b) in o.regs.iter().zip(&n.regs) {
+                if b.is_scalar() && a.is_scalar() && (all || self.nodes.is_precise(a.node)) {
+                    self.nodes.mark(b.node);
+                }
+            }
+            for (s, b) in n.stack.iter().enumerate() {
+                let a = o.slot(s);
+                let wanted = a.is_scalar_spill() && self.nodes.is_precise(a.reg.node);
+                if mask & 1 << s != 0 && b.is_scalar_spill() && (all || wanted) {
+                    self.nodes.mark(b.reg.node);
+                }
+            }
+            self.mark_slots_read(depth, mask);
+        }
+        self.checkpoints[nr as usize].state = Some(old);
+    }
+
+    /// A path came to its end.
+    pub fn path_ended(&mut self, parent: u32) {
+        let mut at = parent;
+        while let Some(c) = self.checkpoints.get_mut(at as usize) {
+            c.branches -= 1;
+            if c.branches > 0 {
+                return;
+            }
+            at = c.parent;
+        }
+    }
+
+    fn covers(&self, c: &Checkpoint, old: &State, mode: Mode) -> bool {
+        let new = &self.st;
+        let mut ids = IdMap::default();
+        if old.lock != new.lock && !same_lock(old, new, &mut ids) {
+            return false;
+        }
+        if old.refs.len() != new.refs.len()
+            || !old.refs.iter().zip(&new.refs).all(|(a, b)| ids.pointers(a.id, b.id))
+        {
+            return false;
+        }
+        let top = new.frames.len() - 1;
+        (0..=top).all(|d| {
+            let live = if d == top { self.live[c.pc] } else { self.live_in_caller(new, d) };
+            let live = if mode == Mode::Exact || mode == Mode::Within { live | 0x400 } else { live };
+            let marked = mode == Mode::Explored && !self.nodes.are_all_precise();
+            let read = if marked { c.read[d] } else { u64::MAX };
+            self.frame_covers(&old.frames[d], &new.frames[d], live, read, mode, &mut ids)
+        })
+    }
+
+    /// Registers of a calling frame that are used after the call.
+    fn live_in_caller(&self, st: &State, depth: usize) -> u16 {
+        let Some(callee) = st.frames.get(depth + 1) else { return u16::MAX };
+        let at = callee.callsite + usize::from(callee.callback.is_none());
+        self.live.get(at).copied().unwrap_or(u16::MAX)
+    }
+
+    fn frame_covers(
+        &self,
+        old: &Rc<Frame>,
+        new: &Rc<Frame>,
+        live: u16,
+        read: u64,
+        mode: Mode,
+        ids: &mut IdMap,
+    ) -> bool {
+        if old.callback_depth > new.callback_depth {
+            return false;
+        }
+        for (nr, (o, n)) in old.regs.iter().zip(&new.regs).enumerate() {
+            if live & 1 << nr != 0 && !self.reg_covers(o, n, mode, ids) {
+                return false;
+            }
+        }
+        let slots = old.stack.len().max(if mode == Mode::Exact { new.stack.len() } else { 0 });
+        (0..slots)
+            .filter(|s| read & 1 << s != 0)
+            .all(|s| self.slot_covers(old.slot(s), new.slot(s), mode, ids))
+    }
+
+    fn slot_covers(&self, old: &Slot, new: &Slot, mode: Mode, ids: &mut IdMap) -> bool {
+        if mode == Mode::Exact && old.bytes != new.bytes {
+            return false;
+        }
+        // Data of unknown contents, or a number: compare them as numbers.
+        if mode != Mode::Exact
+            && let (Some(o), Some(n)) = (as_number(old), as_number(new))
+            && old.is_spill()
+        {
+            return self.reg_covers(&o, &n, mode, ids);
+        }
+        for (o, n) in old.bytes.iter().zip(&new.bytes) {
+            let fine = match (o, n) {
+                (Byte::Invalid | Byte::Misc, _) => true,
+                (o, n) => o == n,
+            };
+            if !fine {
+                return false;
+            }
+        }
+        !old.is_spill() || self.reg_covers(&old.reg, &new.reg, mode, ids)
+    }
+
+    fn reg_covers(&self, old: &Reg, new: &Reg, mode: Mode, ids: &mut IdMap) -> bool {
+        if old.kind == Kind::NotInit {
+            return mode != Mode::Exact || new.kind == Kind::NotInit;
+        }
+        if mode == Mode::Exact {
+            return same_but_ids(old, new)
+                && if old.is_scalar() { ids.scalars(old.id, new.id) } else { ids.pointers(old.id, new.id) }
+                && ids.pointers(old.ref_id, new.ref_id);
+        }
+        if old.kind != new.kind || old.or_null != new.or_null {
+            return false;
+        }
+        if old.is_scalar() {
+            if mode == Mode::Explored && !self.nodes.is_precise(old.node) {
+                return true;
+            }
+            return old.linked == new.linked
+                && (!old.linked || old.off == new.off)
+                && new.num.is_subset_of(&old.num)
+                && ids.scalars(old.id, new.id);
+        }
+        let shape = old.off == new.off
+            && old.rdonly == new.rdonly
+            && old.alloc == new.alloc
+            && new.num.is_subset_of(&old.num)
+            && ids.pointers(old.uid, new.uid)
+            && ids.pointers(old.id, new.id)
+            && ids.pointers(old.ref_id, new.ref_id);
+        let extra = match old.kind {
+            Kind::Packet | Kind::PacketMeta if old.extra < 0 || new.extra < 0 => {
+                old.extra == new.extra
+            }
+            Kind::Packet | Kind::PacketMeta => old.extra <= new.extra,
+            _ => old.extra == new.extra,
+        };
+        let exact_number = !matches!(
+            old.kind,
+            Kind::Packet | Kind::PacketMeta | Kind::MapValue | Kind::MapKey | Kind::Mem
+        );
+        shape && extra && (!exact_number || old.num == new.num)
+    }
+}
+
+/// What came of looking at one checkpoint.
+enum Verdict {
+    Covered(Mode),
+    /// It is on this very path.
+    InLoop,
+    Other,
+    Skip,
+}
+
+fn same_but_ids(a: &Reg, b: &Reg) -> bool {
+    let plain = |r: &Reg| Reg { id: 0, ref_id: 0, node: 0, uid: 0, ..*r };
+    plain(a) == plain(b)
+}
+
+fn same_calls(a: &State, b: &State) -> bool {
+    a.frames.len() == b.frames.len()
+        && a.frames.iter().zip(&b.frames).all(|(x, y)| {
+            x.callsite == y.callsite && x.subprog == y.subprog && x.callback == y.callback
+        })
+}
+
+fn same_lock(old: &State, new: &State, ids: &mut IdMap) -> bool {
+    match (&old.lock, &new.lock) {
+        (Some(a), Some(b)) => {
+            a.map == b.map && ids.pointers(a.id, b.id) && ids.pointers(a.uid, b.uid)
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The slot's contents as one 64-bit number.
+fn as_number(s: &Slot) -> Option<Reg> {
+    if s.is_full_spill() {
+        return if s.reg.is_scalar() { Some(s.reg) } else { None };
+    }
+    let data = |b: &Byte| matches!(b, Byte::Misc | Byte::Invalid | Byte::Zero);
+    if s.bytes.iter().all(|b| *b == Byte::Zero) {
+        return Some(Reg::constant(0));
+    }
+    s.bytes.iter().all(data).then_some(Reg::UNKNOWN)
+}

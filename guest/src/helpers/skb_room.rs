@@ -1,0 +1,148 @@
+//! Making an `__sk_buff`'s packet longer and shorter.
+use super::Args;
+use crate::env::Env;
+use crate::memory::{bytes_mut, copy};
+use crate::run::{set_skb_data, skb_span};
+use bpf_core::uapi::{errno, sk_buff as f};
+
+/// `BPF_SKB_MAX_LEN`: four pages less what Linux keeps for itself.
+const LEN_MAX: u64 = 16384 - 320;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+/// `BPF_F_ADJ_ROOM_*`: the known bits; those that say what is put around the
+/// packet; the length of its link layer in the highest byte.
+const ROOM_FLAGS: u64 = 0x1ff | 0xff << 56;
+const ENCAP_IPV4: u64 = 1 << 1;
+const ENCAP_IPV6: u64 = 1 << 2;
+const DECAP_IPV4: u64 = 1 << 7;
+const DECAP_IPV6: u64 = 1 << 8;
+
+/// `bpf_skb_pull_data(skb, len)`: packets here are always in one piece.
+pub fn pull_data(env: &Env<'_>, [_, len, ..]: Args) -> Result<(), i32> {
+    let (data, end) = skb_span(env);
+    if u64::from(len as u32) > end - data {
+        Err(errno::ENOMEM)
+    } else {
+        Ok(())
+    }
+}
+
+/// `bpf_skb_change_tail(skb, len, flags)`: bytes that it adds are zero.
+pub fn change_tail(env: &Env<'_>, [_, len, flags, ..]: Args) -> Result<(), i32> {
+    let (data, end) = skb_span(env);
+    let len = u64::from(len as u32);
+    let shortest = env.network.get().saturating_sub(data);
+    if flags != 0 || len > LEN_MAX || len < shortest {
+        return Err(errno::EINVAL);
+    }
+    let new = data + len;
+    if new > env.hard_end.get() {
+        return Err(errno::ENOMEM);
+    }
+    if new > end {
+        bytes_mut(end, new - end).fill(0);
+    }
+    set_skb_data(env, data, new);
+    env.hashed.set(false);
+    Ok(())
+}
+
+/// `bpf_skb_change_head(skb, len, flags)`: zero bytes before the packet.
+pub fn change_head(env: &Env<'_>, [_, room, flags, ..]: Args) -> Result<(), i32> {
+    let (data, end) = skb_span(env);
+    let room = u64::from(room as u32);
+    if flags != 0 || end - data + room > LEN_MAX {
+        return Err(errno::EINVAL);
+    }
+    if room > data - env.hard_start.get() {
+        return Err(errno::ENOMEM);
+    }
+    let new = data - room;
+    bytes_mut(new, room).fill(0);
+    set_skb_data(env, new, end);
+    env.mac.set(new);
+    Ok(())
+}
+
+/// `bpf_skb_adjust_room(skb, delta, mode, flags)`: room behind the link layer's
+/// header (`BPF_ADJ_ROOM_MAC`) or the network layer's (`BPF_ADJ_ROOM_NET`).
+pub fn adjust_room(env: &Env<'_>, [_, delta, mode, flags, _]: Args) -> Result<(), i32> {
+    let delta = delta as i32;
+    let by = u64::from(delta.unsigned_abs());
+    if flags & !ROOM_FLAGS != 0 {
+        return Err(errno::EINVAL);
+    }
+    if by > 0xfff {
+        return Err(errno::EFAULT);
+    }
+    let header = network_header(env).ok_or(errno::ENOTSUPP)?;
+    let link = env.network.get() - env.mac.get();
+    let off = match mode as u32 {
+        0 => link + header,
+        1 => link,
+        _ => return Err(errno::ENOTSUPP),
+    };
+    let (data, end) = skb_span(env);
+    let payload = end.saturating_sub(env.network.get());
+    let shortest = match flags {
+        fl if fl & DECAP_IPV4 != 0 => 20,
+        fl if fl & DECAP_IPV6 != 0 => 40,
+        _ => header,
+    };
+    if delta < 0 && (by >= payload || payload - by < shortest) {
+        return Err(errno::ENOTSUPP);
+    }
+    if delta >= 0 && end - data + by > LEN_MAX {
+        return Err(errno::ENOTSUPP);
+    }
+    match delta < 0 {
+        true => shrink(env, off, by),
+        false => grow(env, off, by)?,
+    }
+    let outer = [
+        (ENCAP_IPV4, IPV4),
+        (ENCAP_IPV6, IPV6),
+        (DECAP_IPV4, IPV4),
+        (DECAP_IPV6, IPV6),
+    ];
+    if let Some((_, proto)) = outer.into_iter().find(|(bit, _)| flags & bit != 0) {
+        env.ctx.set(f::PROTOCOL, u16::to_be(proto).into());
+    }
+    env.hashed.set(false);
+    Ok(())
+}
+
+/// Length of the network header without options; `None` for other protocols.
+fn network_header(env: &Env<'_>) -> Option<u64> {
+    match u16::from_be(env.ctx.get(f::PROTOCOL) as u16) {
+        IPV4 => Some(20),
+        IPV6 => Some(40),
+        _ => None,
+    }
+}
+
+/// Opens `by` zero bytes at `off`: what lies before moves towards the headroom.
+fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
+    let (data, end) = skb_span(env);
+    if by > data - env.hard_start.get() || off > end - data {
+        return Err(errno::ENOMEM);
+    }
+    copy(data - by, data, off);
+    bytes_mut(data - by + off, by).fill(0);
+    set_skb_data(env, data - by, end);
+    env.mac.set(env.mac.get() - by);
+    env.network.set(env.network.get() - by);
+    Ok(())
+}
+
+/// Takes `by` bytes out at `off`; the caller knows that they are there.
+fn shrink(env: &Env<'_>, off: u64, by: u64) {
+    let (data, end) = skb_span(env);
+    if off + by > end - data {
+        return;
+    }
+    copy(data + by, data, off);
+    set_skb_data(env, data + by, end);
+    env.mac.set(env.mac.get() + by);
+    env.network.set(env.network.get() + by);
+}

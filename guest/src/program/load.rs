@@ -1,0 +1,225 @@
+//! `PROG_LOAD`: from instructions in the shared slot to a program that runs.
+use super::{Compiled, Full, Prog, license, log};
+use crate::Runtime;
+use crate::dispatch::{Answer, Call};
+use crate::object::Object;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bpf_core::insn::Insn;
+use bpf_core::jit::{self, JitError};
+use bpf_core::program::{FlatMemory, Program, ProgramDesc};
+use bpf_core::uapi::{ProgType, errno, limits};
+use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
+use bpfvisor_abi::boot::boot_flags;
+use bpfvisor_abi::op::LoadRecord;
+
+/// Bit of `LoadRecord::verdict_flags`.
+const UNSUPPORTED: u32 = 1;
+
+/// `PROG_LOAD`. The record is answered in place, also for a refused program.
+pub fn load(c: &Call<'_>) -> Answer {
+    let mut rec: LoadRecord = c.rt.shared.read(c.arg[0]).ok_or(errno::EFAULT)?;
+    clear_answer(&mut rec);
+    let result = match attempt(c.rt, &mut rec) {
+        Ok(handle) => {
+            rec.handle = handle;
+            Ok([handle.into(), 0, 0, 0, 0, 0, 0])
+        }
+        Err(reject) => {
+            explain(&mut rec, &reject);
+            Err(reject.errno)
+        }
+    };
+    c.rt.shared.write(c.arg[0], rec).ok_or(errno::EFAULT)?;
+    result
+}
+
+/// `PROG_UNLOAD`.
+pub fn unload(c: &Call<'_>) -> Answer {
+    let handle = c.arg[0] as u32;
+    c.rt.objects.prog(handle).ok_or(errno::EBADF)?;
+    match c.rt.objects.remove(handle, &c.rt.grace, c.vcpu) {
+        true => Ok([0; 7]),
+        false => Err(errno::EBADF),
+    }
+}
+
+fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
+    let prog_type = ProgType::from_u32(rec.prog_type)
+        .ok_or_else(|| refuse(errno::EINVAL, "no such program type"))?;
+    let insns = instructions(rt, rec)?;
+    let program = judge(rt, rec, prog_type, &insns)?;
+    rec.xlated_insns = program.insns.len() as u32;
+    let maps = program
+        .maps
+        .iter()
+        .filter_map(|&h| rt.objects.map(h).cloned())
+        .collect();
+    let code = match rt.boot.flags & boot_flags::INTERPRET {
+        0 => Some(compile(rt, rec, &program)?),
+        _ => None,
+    };
+    let flat = (rec.flat_min, rec.flat_max);
+    let prog = Arc::new(Prog {
+        prog_type,
+        program,
+        code,
+        maps,
+        flat,
+    });
+    let full = || refuse(errno::ENOMEM, "the VM has too many objects");
+    rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
+}
+
+/// The program as the host wrote it.
+fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
+    if rec.insn_cnt == 0 || rec.insn_cnt > limits::COMPLEXITY_INSNS {
+        return Err(refuse(
+            errno::E2BIG,
+            "the number of instructions is not in 1..=1000000",
+        ));
+    }
+    let bytes = rt.shared.bytes(rec.insns, u64::from(rec.insn_cnt) * 8);
+    let bytes = bytes.ok_or_else(|| refuse(errno::EFAULT, "the instructions lie outside"))?;
+    let (slots, _) = bytes.as_chunks::<8>();
+    Ok(slots.iter().map(|s| Insn::from_bytes(*s)).collect())
+}
+
+fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> {
+    let bytes = rt
+        .shared
+        .bytes(rec.global_funcs, u64::from(rec.global_func_cnt) * 4);
+    let bytes = bytes.ok_or_else(|| refuse(errno::EFAULT, "the function list lies outside"))?;
+    Ok(bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| u32::from_le_bytes(*b))
+        .collect())
+}
+
+/// Verifies (or does not, where the VM was booted so) and delivers the log.
+fn judge(
+    rt: &Runtime,
+    rec: &mut LoadRecord,
+    prog_type: ProgType,
+    insns: &[Insn],
+) -> Result<Program, Reject> {
+    let start = rt.clock.now();
+    let outcome = if rt.boot.flags & boot_flags::VERIFIER_OFF != 0 {
+        let verdict = verifier::unverified(insns);
+        Outcome {
+            verdict,
+            stats: Stats::default(),
+            log: String::new(),
+        }
+    } else {
+        let global_funcs = global_functions(rt, rec)?;
+        let desc = ProgramDesc {
+            insns,
+            prog_type,
+            attach_type: rec.attach_type,
+            flags: rec.flags,
+            gpl: license::gpl_compatible(&rec.license),
+            flat: FlatMemory {
+                min: rec.flat_min,
+                max: rec.flat_max,
+            },
+            global_funcs: &global_funcs,
+        };
+        let budget = rec.time_budget_ns;
+        let late = || budget != 0 && rt.clock.now().wrapping_sub(start) > budget;
+        let insn_budget = match rec.insn_budget {
+            0 => limits::COMPLEXITY_INSNS,
+            n => n,
+        };
+        let opts = Options {
+            log_level: rec.log_level,
+            insn_budget,
+            out_of_time: &late,
+        };
+        verifier::verify(&desc, rt, &opts)
+    };
+    rec.verify_ns = rt.clock.now().wrapping_sub(start);
+    rec.processed = outcome.stats.insns_processed;
+    rec.total_states = outcome.stats.total_states;
+    let (size, delivered) = log::deliver(rt.shared, rec, &outcome.log);
+    rec.log_true_size = size;
+    delivered.map_err(|e| refuse(e, "the verifier log does not fit its buffer"))?;
+    outcome.verdict
+}
+
+fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Compiled, Reject> {
+    let start = rt.clock.now();
+    let (mut entry, mut tail_entry) = (0, 0);
+    rt.place_trampoline()
+        .map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
+    let placed = rt.arena.place(|base| {
+        let code = jit::compile(program, rt, rt, base)?;
+        entry = base + u64::from(code.entries.first().copied().unwrap_or(0));
+        tail_entry = base + u64::from(code.tail_call_entry);
+        Ok::<_, Unplaced>(code.bytes)
+    });
+    let span = placed.map_err(|e| match e {
+        Unplaced::Full => refuse(errno::ENOMEM, "the code region is full"),
+        Unplaced::Jit(JitError::TooLarge) => refuse(errno::E2BIG, "the code is too large"),
+        Unplaced::Jit(JitError::Unsupported(i)) => Reject {
+            insn: program.origin.get(i as usize).copied(),
+            ..refuse(errno::EINVAL, "no code can be made for this instruction")
+        },
+    })?;
+    rec.jit_ns = rt.clock.now().wrapping_sub(start);
+    rec.jited_len = span.len as u32;
+    rec.jited_addr = span.addr;
+    Ok(Compiled {
+        arena: Arc::clone(&rt.arena),
+        span,
+        entry,
+        tail_entry,
+    })
+}
+
+enum Unplaced {
+    Full,
+    Jit(JitError),
+}
+
+impl From<Full> for Unplaced {
+    fn from(_: Full) -> Self {
+        Self::Full
+    }
+}
+
+impl From<JitError> for Unplaced {
+    fn from(e: JitError) -> Self {
+        Self::Jit(e)
+    }
+}
+
+fn refuse(errno: i32, reason: &str) -> Reject {
+    Reject {
+        errno,
+        insn: None,
+        reason: reason.into(),
+        unsupported: false,
+    }
+}
+
+fn clear_answer(rec: &mut LoadRecord) {
+    (rec.handle, rec.bad_insn, rec.verdict_flags) = (0, u32::MAX, 0);
+    (rec.log_true_size, rec.processed, rec.total_states) = (0, 0, 0);
+    (rec.xlated_insns, rec.jited_len, rec.message_len) = (0, 0, 0);
+    (rec.verify_ns, rec.jit_ns, rec.jited_addr) = (0, 0, 0);
+}
+
+fn explain(rec: &mut LoadRecord, reject: &Reject) {
+    rec.bad_insn = reject.insn.unwrap_or(u32::MAX);
+    rec.verdict_flags = if reject.unsupported { UNSUPPORTED } else { 0 };
+    let end = reject.reason.floor_char_boundary(rec.message.len());
+    let text = reject.reason.as_bytes().get(..end).unwrap_or_default();
+    for (to, from) in rec.message.iter_mut().zip(text) {
+        *to = *from;
+    }
+    rec.message_len = text.len() as u32;
+}

@@ -1,0 +1,247 @@
+//! Programs over numbers: valid by construction. Every register holds a number
+//! and the first [`STACK`] bytes of the stack are initialised, so that any
+//! operation may follow any other. At the end all state is folded into R0.
+
+use super::code::{Code, Operand};
+use super::{Rng, Sample};
+use bpf_core::insn::op;
+use bpf_core::uapi::ProgType;
+
+/// Bytes of stack in use.
+const STACK: i64 = 64;
+/// Counts the iterations of loops; nothing else writes it.
+const COUNTER: u8 = 9;
+
+pub(super) fn generate(rng: &mut Rng) -> Sample {
+    let mut gen_ = Gen {
+        code: Code::default(),
+        rng,
+    };
+    gen_.prologue();
+    let steps = gen_.rng.within(4, 40);
+    for _ in 0..steps {
+        gen_.statement(2);
+    }
+    gen_.epilogue();
+    Sample {
+        prog_type: ProgType::Xdp,
+        insns: gen_.code.finish(),
+    }
+}
+
+struct Gen<'r> {
+    code: Code,
+    rng: &'r mut Rng,
+}
+
+impl Gen<'_> {
+    fn prologue(&mut self) {
+        for reg in 0..=COUNTER {
+            match self.rng.below(3) {
+                0 => self.code.mov(reg, Operand::Imm(self.rng.imm())),
+                _ => self.code.number(reg, self.rng.number()),
+            }
+        }
+        for slot in 1..=STACK / 8 {
+            let reg = self.reg();
+            self.code
+                .store(op::DW, 10, (-8 * slot) as i16, Operand::Reg(reg));
+        }
+    }
+
+    /// Folds registers and stack into R0, so that any difference shows.
+    fn epilogue(&mut self) {
+        for reg in 1..COUNTER {
+            self.fold(reg);
+        }
+        for slot in 1..=STACK / 8 {
+            self.code.load(op::MEM, op::DW, 1, 10, (-8 * slot) as i16);
+            self.fold(1);
+        }
+        self.code.mov(1, Operand::Reg(0));
+        self.code.alu(op::ALU64, op::RSH, 1, Operand::Imm(32), 0);
+        self.code.alu(op::ALU64, op::XOR, 0, Operand::Reg(1), 0);
+        self.code.exit();
+    }
+
+    fn fold(&mut self, reg: u8) {
+        self.code
+            .alu(op::ALU64, op::MUL, 0, Operand::Imm(0x0100_0193), 0);
+        self.code.alu(op::ALU64, op::XOR, 0, Operand::Reg(reg), 0);
+    }
+
+    /// A register that may be written.
+    fn reg(&mut self) -> u8 {
+        self.rng.below(COUNTER as u64) as u8
+    }
+
+    /// A register or an immediate.
+    fn operand(&mut self) -> Operand {
+        match self.rng.one_in(2) {
+            true => Operand::Reg(self.reg()),
+            false => Operand::Imm(self.rng.imm()),
+        }
+    }
+
+    fn class(&mut self) -> u8 {
+        self.rng.pick(&[op::ALU, op::ALU64])
+    }
+
+    fn statement(&mut self, depth: u32) {
+        // Leaves room for the epilogue.
+        if self.code.len() > super::MAX_INSNS - 60 {
+            return;
+        }
+        match self.rng.below(16) {
+            0..=6 => self.arithmetic(),
+            7 => self.byte_order(),
+            8 => self.sign_extension(),
+            9 => self.shift(),
+            10 | 11 => self.memory(),
+            12 => self.atomic(),
+            13 | 14 if depth > 0 => self.branch(depth - 1),
+            15 if depth == 2 => self.repeat(),
+            _ => self.division(),
+        }
+    }
+
+    fn arithmetic(&mut self) {
+        const OPS: [u8; 7] = [op::ADD, op::SUB, op::MUL, op::OR, op::AND, op::XOR, op::MOV];
+        let (class, dst) = (self.class(), self.reg());
+        if self.rng.one_in(10) {
+            return self.code.alu(class, op::NEG, dst, Operand::Imm(0), 0);
+        }
+        let (operation, operand) = (self.rng.pick(&OPS), self.operand());
+        self.code.alu(class, operation, dst, operand, 0);
+    }
+
+    fn division(&mut self) {
+        let (class, dst) = (self.class(), self.reg());
+        let operation = self.rng.pick(&[op::DIV, op::MOD]);
+        let operand = match self.operand() {
+            Operand::Imm(0) => Operand::Imm(-1),
+            other => other,
+        };
+        let signed = self.rng.below(2) as i16;
+        self.code.alu(class, operation, dst, operand, signed);
+    }
+
+    fn shift(&mut self) {
+        let (class, dst) = (self.class(), self.reg());
+        let operation = self.rng.pick(&[op::LSH, op::RSH, op::ARSH]);
+        let width = if class == op::ALU { 32 } else { 64 };
+        let operand = match self.operand() {
+            Operand::Imm(v) => Operand::Imm(v.rem_euclid(width)),
+            reg => reg,
+        };
+        self.code.alu(class, operation, dst, operand, 0);
+    }
+
+    fn byte_order(&mut self) {
+        let (dst, bits) = (self.reg(), self.rng.pick(&[16, 32, 64]));
+        let opcode = self.rng.pick(&[
+            op::ALU | op::END | op::K,
+            op::ALU | op::END | op::X,
+            op::ALU64 | op::END,
+        ]);
+        self.code.raw(opcode, dst, 0, 0, bits);
+    }
+
+    fn sign_extension(&mut self) {
+        let (dst, src) = (self.reg(), self.reg());
+        let (class, bits) = self.rng.pick(&[
+            (op::ALU64, 8),
+            (op::ALU64, 16),
+            (op::ALU64, 32),
+            (op::ALU, 8),
+            (op::ALU, 16),
+        ]);
+        self.code.alu(class, op::MOV, dst, Operand::Reg(src), bits);
+    }
+
+    /// An aligned place in the used stack, for `size` bytes.
+    fn place(&mut self, size: i64) -> i16 {
+        (-size * self.rng.within(1, STACK / size)) as i16
+    }
+
+    fn size(&mut self) -> (u8, i64) {
+        self.rng
+            .pick(&[(op::B, 1), (op::H, 2), (op::W, 4), (op::DW, 8)])
+    }
+
+    fn memory(&mut self) {
+        let ((code, size), reg) = (self.size(), self.reg());
+        let at = self.place(size);
+        match self.rng.below(4) {
+            0 => {
+                let value = self.operand();
+                self.code.store(code, 10, at, value);
+            }
+            1 if size < 8 => self.code.load(op::MEMSX, code, reg, 10, at),
+            2 => self.code.store(code, 10, at, Operand::Reg(reg)),
+            _ => self.code.load(op::MEM, code, reg, 10, at),
+        }
+    }
+
+    fn atomic(&mut self) {
+        let (code, size) = self.rng.pick(&[(op::W, 4), (op::DW, 8)]);
+        let (at, src) = (self.place(size), self.reg());
+        let plain = [op::ADD, op::OR, op::AND, op::XOR];
+        let imm = match self.rng.below(4) {
+            0 => op::XCHG,
+            1 => op::CMPXCHG,
+            2 => self.rng.pick(&plain) as i32 | op::FETCH,
+            _ => self.rng.pick(&plain) as i32,
+        };
+        self.code.raw(op::STX | op::ATOMIC | code, 10, src, at, imm);
+    }
+
+    fn branch(&mut self, depth: u32) {
+        let (otherwise, end) = (self.code.label(), self.code.label());
+        let (reg, operand) = (self.reg(), self.operand());
+        let cond = self.rng.pick(&CONDITIONS);
+        let class = self.rng.pick(&[op::JMP, op::JMP32]);
+        self.code.jump_if(class, cond, reg, operand, otherwise);
+        self.block(depth);
+        if self.rng.one_in(2) {
+            self.code.jump(self.rng.one_in(3), end);
+            self.code.bind(otherwise);
+            self.block(depth);
+        } else {
+            self.code.bind(otherwise);
+        }
+        self.code.bind(end);
+    }
+
+    fn block(&mut self, depth: u32) {
+        for _ in 0..self.rng.within(1, 4) {
+            self.statement(depth);
+        }
+    }
+
+    fn repeat(&mut self) {
+        let rounds = self.rng.within(1, 6) as i32;
+        self.code.mov(COUNTER, Operand::Imm(rounds));
+        let again = self.code.label();
+        self.code.bind(again);
+        self.block(0);
+        self.code.add(COUNTER, Operand::Imm(-1));
+        self.code
+            .jump_if(op::JMP, op::JNE, COUNTER, Operand::Imm(0), again);
+    }
+}
+
+/// All conditional jumps.
+pub(super) const CONDITIONS: [u8; 11] = [
+    op::JEQ,
+    op::JNE,
+    op::JGT,
+    op::JGE,
+    op::JLT,
+    op::JLE,
+    op::JSET,
+    op::JSGT,
+    op::JSGE,
+    op::JSLT,
+    op::JSLE,
+];

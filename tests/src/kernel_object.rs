@@ -1,0 +1,87 @@
+//! An ELF object in the running kernel, loaded by aya: a loader that shares
+//! nothing with ours.
+
+use crate::kernel;
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Errors here only fail tests: a text is enough.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// A loaded object.
+pub struct KernelObject {
+    ebpf: RefCell<Ebpf>,
+}
+
+fn text(e: impl std::fmt::Debug) -> String {
+    format!("{e:?}")
+}
+
+impl KernelObject {
+    /// Creates the object's maps in the kernel.
+    ///
+    /// # Errors
+    /// Says what aya says.
+    pub fn load(path: &Path) -> Result<Self> {
+        kernel::require().map_err(text)?;
+        let ebpf = EbpfLoader::new().load_file(path).map_err(text)?;
+        Ok(Self { ebpf: RefCell::new(ebpf) })
+    }
+
+    /// Loads one of its programs.
+    ///
+    /// # Errors
+    /// No such program, not of a type known here, or rejected.
+    pub fn program(&self, name: &str) -> Result<KernelProgram> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        let program = ebpf.program_mut(name).ok_or_else(|| format!("no program {name}"))?;
+        let fd = match program {
+            Program::Xdp(p) => {
+                p.load().map_err(text)?;
+                p.fd().map_err(text)?.as_fd().try_clone_to_owned().map_err(text)?
+            }
+            Program::SocketFilter(p) => {
+                p.load().map_err(text)?;
+                p.fd().map_err(text)?.as_fd().try_clone_to_owned().map_err(text)?
+            }
+            other => return Err(format!("{name} has type {:?}", other.prog_type())),
+        };
+        Ok(KernelProgram { program: kernel::Prog::from_fd(fd) })
+    }
+
+    /// All elements of one of its maps.
+    ///
+    /// # Errors
+    /// No such map, or the kernel's error.
+    pub fn entries(&self, name: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let ebpf = self.ebpf.borrow();
+        let map = ebpf.map(name).ok_or_else(|| format!("no map {name}"))?;
+        let data = match map {
+            aya::maps::Map::Array(d) | aya::maps::Map::HashMap(d) => d,
+            _ => return Err(format!("map {name} is of a type not read here")),
+        };
+        let fd: OwnedFd = data.fd().as_fd().try_clone_to_owned().map_err(text)?;
+        let info = data.info().map_err(text)?;
+        let map = kernel::Map::from_fd(fd, info.key_size() as usize, info.value_size() as usize);
+        Ok(map.entries().map_err(text)?.into_iter().collect())
+    }
+}
+
+/// A program of an object, in the kernel.
+pub struct KernelProgram {
+    program: kernel::Prog,
+}
+
+impl KernelProgram {
+    /// One `BPF_PROG_TEST_RUN`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run(&self, packet: &[u8]) -> Result<kernel::RunOutput> {
+        self.program.run(&kernel::RunSpec::data(packet)).map_err(text)
+    }
+}

@@ -1,0 +1,161 @@
+//! The kernel's verdict and ours.
+
+use super::Agreement;
+use crate::generate::{MAPS, Sample};
+use crate::kernel::{self, Map, Prog, ProgSpec};
+use bpf_core::insn::{Insn, op};
+use bpf_core::program::{FlatMemory, MapDesc, MapTable, ProgramDesc};
+use bpf_core::verifier::{self, Options};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// One judge's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// 0 for accepted, else a positive errno.
+    pub errno: i32,
+    /// Why not.
+    pub reason: String,
+    /// Instructions processed.
+    pub processed: u32,
+    /// The judge declines (ours only).
+    pub unsupported: bool,
+    /// The judge fell over (ours only).
+    pub crashed: bool,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Both judges, and the maps that programs name.
+pub struct Referee {
+    maps: Vec<Map>,
+}
+
+impl Referee {
+    /// Creates the kernel's maps. Fails without root.
+    pub fn new() -> kernel::Result<Self> {
+        let maps = MAPS
+            .iter()
+            .map(Map::create)
+            .collect::<kernel::Result<_>>()?;
+        Ok(Self { maps })
+    }
+
+    /// Both verdicts and how they relate. The reasons are filled in.
+    pub fn compare(&self, sample: &Sample) -> (Agreement, Verdict, Verdict) {
+        let (kernel, ours) = (self.kernel(sample, 0), self.ours(sample));
+        (Agreement::of(&kernel, &ours), kernel, ours)
+    }
+
+    /// The program as the kernel takes it: maps by descriptor.
+    pub fn with_fds(&self, insns: &[Insn]) -> Vec<Insn> {
+        let mut out = insns.to_vec();
+        for insn in &mut out {
+            let names_map = matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE);
+            if insn.is_wide() && names_map {
+                let map = self.maps.get((insn.imm as usize).wrapping_sub(1));
+                insn.imm = map.map_or(-1, |m| m.as_raw_fd());
+            }
+        }
+        out
+    }
+
+    /// The kernel's verdict; a reason only at a `log_level` above 0.
+    pub fn kernel(&self, sample: &Sample, log_level: u32) -> Verdict {
+        let insns = self.with_fds(&sample.insns);
+        let begin = Instant::now();
+        let spec = ProgSpec::new(sample.prog_type, &insns).log_level(log_level);
+        let (errno, reason, processed) = match Prog::load(&spec) {
+            Ok(prog) => {
+                let processed = prog.info().map_or(0, |info| info.verified_insns);
+                (0, String::new(), processed)
+            }
+            Err(no) => (no.error.errno, no.reason().to_owned(), 0),
+        };
+        Verdict {
+            errno,
+            reason,
+            processed,
+            time: begin.elapsed(),
+            ..Verdict::default()
+        }
+    }
+
+    /// Our verdict.
+    pub fn ours(&self, sample: &Sample) -> Verdict {
+        let desc = ProgramDesc {
+            insns: &sample.insns,
+            prog_type: sample.prog_type,
+            attach_type: 0,
+            flags: 0,
+            gpl: true,
+            flat: FlatMemory::default(),
+            global_funcs: &[],
+        };
+        let begin = Instant::now();
+        let limit = || begin.elapsed() > Duration::from_secs(5);
+        let options = Options {
+            log_level: 0,
+            insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
+            out_of_time: &limit,
+        };
+        let judge = || verifier::verify(&desc, &MirrorMaps, &options);
+        let outcome = match catch_unwind(AssertUnwindSafe(judge)) {
+            Ok(outcome) => outcome,
+            Err(panic) => return crashed(&*panic),
+        };
+        let mut verdict = Verdict {
+            processed: outcome.stats.insns_processed,
+            time: begin.elapsed(),
+            ..Verdict::default()
+        };
+        if let Err(reject) = outcome.verdict {
+            verdict.errno = reject.errno;
+            verdict.unsupported = reject.unsupported;
+            verdict.reason = match reject.insn {
+                Some(at) => format!("{at}: {}", reject.reason),
+                None => reject.reason,
+            };
+        }
+        verdict
+    }
+}
+
+fn crashed(panic: &dyn std::any::Any) -> Verdict {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    Verdict {
+        crashed: true,
+        errno: -1,
+        reason: format!("panic: {}", text.unwrap_or("?")),
+        ..Verdict::default()
+    }
+}
+
+/// [`MAPS`] as our verifier sees them.
+struct MirrorMaps;
+
+impl MapTable for MirrorMaps {
+    fn map(&self, handle: u32) -> Option<MapDesc> {
+        let spec = MAPS.get(handle.checked_sub(1)? as usize)?;
+        Some(MapDesc {
+            handle,
+            map_type: spec.map_type,
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            max_entries: spec.max_entries,
+            flags: spec.flags,
+            frozen: false,
+            spin_lock_off: None,
+            inner: None,
+            object_addr: 0x10_0000 * u64::from(handle),
+            values_addr: 0x1000_0000 * u64::from(handle),
+            value_stride: spec.value_size.next_multiple_of(8),
+        })
+    }
+
+    fn read_constant(&self, _handle: u32, _off: u32, _size: u32) -> Option<u64> {
+        None
+    }
+}

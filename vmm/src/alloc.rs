@@ -1,0 +1,102 @@
+//! Room in the shared slot.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfvisor_abi::layout::{self, LOW_SHARED};
+
+use crate::free_list::{End, FreeList};
+use crate::shared::SharedMemory;
+
+/// From this length on, freed memory is given back to the host instead of being
+/// overwritten with zeroes.
+const GIVE_BACK: u64 = 1 << 20;
+/// Every block starts and ends on a cache line of its own.
+const LINE: u64 = 64;
+
+/// The free parts of a shared slot. What is free is zero (if the guest is
+/// honest), so that a new block is.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    shared: Arc<SharedMemory>,
+    free: Mutex<FreeList>,
+}
+
+impl Arena {
+    pub(crate) fn new(shared: Arc<SharedMemory>, vcpus: u32) -> Self {
+        let free = FreeList::new(layout::dynamic(vcpus)..shared.len());
+        Self {
+            shared,
+            free: Mutex::new(free),
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, FreeList> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block anywhere, from the top, where packets can't go.
+    pub(crate) fn alloc(self: &Arc<Self>, len: u64, align: u64) -> Option<Block> {
+        self.take(len, align, End::Top)
+    }
+
+    /// A block that a packet's 32-bit pointers reach.
+    pub(crate) fn alloc_low(self: &Arc<Self>, len: u64, align: u64) -> Option<Block> {
+        self.take(len, align, End::Bottom { limit: LOW_SHARED })
+    }
+
+    fn take(self: &Arc<Self>, len: u64, align: u64, end: End) -> Option<Block> {
+        let room = len.max(1).checked_next_multiple_of(LINE)?;
+        let offset = self.free().take(room, align.max(LINE), end)?;
+        Some(Block {
+            arena: Arc::clone(self),
+            offset,
+            len,
+            room,
+        })
+    }
+
+    /// Bytes given out.
+    pub(crate) fn used(&self) -> u64 {
+        self.free().used()
+    }
+}
+
+/// A piece of shared memory, freed when dropped. It was zeroed when it was given.
+#[derive(Debug)]
+pub struct Block {
+    arena: Arc<Arena>,
+    offset: u64,
+    len: u64,
+    room: u64,
+}
+
+impl Block {
+    /// Offset in the shared slot.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Length in bytes.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Takes the first `len` bytes from the host now, which spares the guest the
+    /// cost of touching them first.
+    pub fn populate(&self, len: u64) {
+        self.arena.shared.populate(self.offset, len.min(self.len));
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let give_back = self.room >= GIVE_BACK;
+        if !(give_back && self.arena.shared.give_back(self.offset, self.room)) {
+            self.arena.shared.clear(self.offset, self.room);
+        }
+        self.arena.free().give(self.offset..self.offset + self.room);
+    }
+}

@@ -1,0 +1,95 @@
+//! From a configuration to a running VM.
+
+use std::io;
+use std::sync::Arc;
+
+use bpfvisor_abi::boot::{BootInfo, boot_flags};
+use bpfvisor_abi::{PROTOCOL_VERSION, layout};
+use vm_memory::VolatileMemoryError;
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::crew::Crew;
+use crate::error::BootError;
+use crate::fault::{Cause, FaultReport};
+use crate::host::Host;
+use crate::image::Image;
+use crate::lane::Lane;
+use crate::machine::Machine;
+use crate::memory::{Places, Private};
+use crate::shared::SharedMemory;
+use crate::{descriptors, paging, random};
+
+/// Boots `image`; on failure nothing is left behind.
+pub(crate) fn boot(config: &Config, image: &Image) -> Result<Arc<Core>, BootError> {
+    let config = config.checked()?;
+    let host = Host::get()?;
+    // Slots come first, for KVM waits long to change them once there is a vCPU;
+    // their contents only while the vCPUs are being created.
+    let private = Private::new(Places::new(&config))?;
+    let shared = Arc::new(SharedMemory::new(config.shared_bytes)?);
+    let machine = Arc::new(Machine::new(host, private, Arc::clone(&shared))?);
+    let crew = Crew::start(host, &machine, config.vcpus)?;
+    fill_private(&machine.private, image)?;
+    fill_shared(&shared, &config)?;
+    let core = Core::new(config, shared).map_err(|source| BootError::Kvm {
+        step: "create the doorbells",
+        source,
+    })?;
+    let core = Arc::new(core);
+    let launched = crew.launch(&core, image.entry());
+    if launched.is_err() {
+        stop(&core);
+    }
+    launched.map(|()| core)
+}
+
+fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
+    write_tables(private, image).map_err(|e| BootError::Memory {
+        step: "write the tables",
+        source: io::Error::other(e),
+    })?;
+    image.load(&private.mapping)?;
+    private.populate_for_boot();
+    Ok(())
+}
+
+fn fill_shared(shared: &SharedMemory, config: &Config) -> Result<(), BootError> {
+    shared.populate(0, layout::queue_block(config.vcpus));
+    shared
+        .set_boot_info(&boot_info(config)?)
+        .map_err(|_| BootError::Memory {
+            step: "write the boot record",
+            source: io::ErrorKind::InvalidInput.into(),
+        })
+}
+
+/// Ends all vCPU threads.
+pub(crate) fn stop(core: &Core) {
+    core.die(FaultReport::plain(Cause::Shutdown, 0, ""));
+    core.lanes.iter().for_each(Lane::join);
+}
+
+fn write_tables(private: &Private, image: &Image) -> Result<(), VolatileMemoryError> {
+    let memory = private.mapping.slice();
+    paging::write(&memory, &private.places, image)?;
+    descriptors::write(&memory, private.places.vcpus)
+}
+
+fn boot_info(config: &Config) -> Result<BootInfo, BootError> {
+    let flag = |on, bit| if on { bit } else { 0 };
+    Ok(BootInfo {
+        version: PROTOCOL_VERSION,
+        flags: flag(config.verifier_off, boot_flags::VERIFIER_OFF)
+            | flag(config.interpret, boot_flags::INTERPRET),
+        vcpus: config.vcpus,
+        idle_polls: config.guest_idle_polls,
+        shared_len: config.shared_bytes,
+        heap_len: config.heap_bytes,
+        seed: random::seed().map_err(|source| BootError::Memory {
+            step: "read random bytes",
+            source,
+        })?,
+        ..BootInfo::default()
+    })
+}

@@ -1,0 +1,83 @@
+//! What a VM is to be like.
+
+use std::time::Duration;
+
+use bpfvisor_abi::layout;
+
+use crate::error::BootError;
+
+/// Size and behaviour of a VM. [`Config::default`] suits a service that runs
+/// packet programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Virtual CPUs, 1 to [`layout::MAX_VCPUS`]. Each runs one request at a time.
+    pub vcpus: u32,
+    /// Bytes of shared memory (packets, maps, queues), at most 256 GiB. Memory
+    /// is only taken when it is used.
+    pub shared_bytes: u64,
+    /// Bytes of the runtime's heap (programs, verifier state), at most
+    /// [`layout::HEAP_MAX`]. Memory is only taken when it is used.
+    pub heap_bytes: u64,
+    /// Longest time one call may take before its program is cut short.
+    /// Verification has its own budget on top.
+    pub call_timeout: Duration,
+    /// How often a caller looks for its answer before it sleeps.
+    pub client_spins: u32,
+    /// How often an idle vCPU looks for work before it sleeps.
+    pub guest_idle_polls: u32,
+    /// Programs are not verified. For isolation tests and research only.
+    pub verifier_off: bool,
+    /// Programs are interpreted, not compiled.
+    pub interpret: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vcpus: 1,
+            shared_bytes: 256 << 20,
+            heap_bytes: 64 << 20,
+            call_timeout: Duration::from_secs(2),
+            client_spins: 2_000,
+            guest_idle_polls: 20_000,
+            verifier_off: false,
+            interpret: false,
+        }
+    }
+}
+
+/// Most shared memory: what the page tables set aside can map.
+pub(crate) const SHARED_MAX: u64 = 256 << 30;
+
+impl Config {
+    /// Checks the limits and rounds sizes up to whole regions.
+    pub(crate) fn checked(&self) -> Result<Self, BootError> {
+        if self.vcpus == 0 || self.vcpus > layout::MAX_VCPUS {
+            return Err(BootError::Config {
+                field: "vcpus",
+                expected: "1 to 64",
+                got: u64::from(self.vcpus),
+            });
+        }
+        let floor = layout::dynamic(self.vcpus) + layout::REGION;
+        if self.shared_bytes < floor || self.shared_bytes > SHARED_MAX {
+            return Err(BootError::Config {
+                field: "shared_bytes",
+                expected: "room for the queues and 2 MiB more, at most 256 GiB",
+                got: self.shared_bytes,
+            });
+        }
+        if self.heap_bytes < layout::REGION || self.heap_bytes > layout::HEAP_MAX {
+            return Err(BootError::Config {
+                field: "heap_bytes",
+                expected: "2 MiB to 640 MiB",
+                got: self.heap_bytes,
+            });
+        }
+        Ok(Self {
+            shared_bytes: self.shared_bytes.next_multiple_of(layout::REGION),
+            heap_bytes: self.heap_bytes.next_multiple_of(layout::REGION),
+            ..self.clone()
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! A vCPU as its callers see it: one request at a time, spin, then sleep, then
+//! cut it short.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bpfvisor_abi::layout::{self, QUEUE_BLOCK};
+use bpfvisor_abi::ring::Completion;
+use vm_memory::{VolatileMemoryError, VolatileSlice};
+use vmm_sys_util::signal::Killable;
+
+use crate::alloc::Block;
+use crate::core::Core;
+use crate::doorbell::Doorbell;
+use crate::error::CallError;
+use crate::fault::{Cause, FaultReport};
+use crate::ring::{self, Look};
+use crate::signal;
+
+/// Between two attempts to cut a program short.
+const KICK_INTERVAL: Duration = Duration::from_millis(1);
+/// Attempts before the VM is given up. A kick meets the runtime rather than the
+/// program now and then, and a busy host may be slow to run the vCPU at all.
+const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
+
+/// One vCPU's queue, bells and thread.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    vcpu: u32,
+    turn: Mutex<Turn>,
+    /// Rung to let a sleeping vCPU run.
+    pub(crate) wake: Doorbell,
+    /// Rung when an answer was posted for a sleeping caller.
+    pub(crate) done: Doorbell,
+    /// Set to have the running program cut short, taken by the vCPU's thread.
+    pub(crate) abort: AtomicBool,
+    pub(crate) exits: AtomicU64,
+    waits: AtomicU64,
+    wakes: AtomicU64,
+    timeouts: AtomicU64,
+    calls: AtomicU64,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// The right to use a lane, and what belongs to whoever holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Number of the next submission.
+    next: u64,
+    /// Room for the packets of a batch.
+    pub(crate) packets: Option<Block>,
+}
+
+/// Counters of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) calls: u64,
+    pub(crate) exits: u64,
+    pub(crate) waits: u64,
+    pub(crate) wakes: u64,
+    pub(crate) timeouts: u64,
+}
+
+fn own<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lane {
+    pub(crate) fn new(vcpu: u32) -> std::io::Result<Self> {
+        Ok(Self {
+            vcpu,
+            turn: Mutex::default(),
+            wake: Doorbell::new()?,
+            done: Doorbell::new()?,
+            abort: AtomicBool::new(false),
+            exits: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            wakes: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            thread: Mutex::new(None),
+        })
+    }
+
+    /// Waits for the lane.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Turn> {
+        own(self.turn.lock())
+    }
+
+    /// Takes the lane if it is free.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Turn>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn queue<'a>(&self, core: &'a Core) -> Result<VolatileSlice<'a>, VolatileMemoryError> {
+        let at = layout::queue_block(self.vcpu) as usize;
+        core.shared.slice().subslice(at, QUEUE_BLOCK as usize)
+    }
+
+    /// Sends one request and waits for its answer, whose status may be an errno;
+    /// `budget` is the time it may take once the caller has stopped spinning.
+    #[inline]
+    pub(crate) fn call(
+        &self,
+        core: &Core,
+        turn: &mut Turn,
+        (op, arg): (u32, &[u64; 7]),
+        budget: Duration,
+    ) -> Result<Completion, CallError> {
+        core.check_alive()?;
+        let queue = self.queue(core).map_err(outside)?;
+        let n = turn.next;
+        turn.next += 1;
+        if ring::submit(&queue, n, op, arg).map_err(outside)? {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            self.wake.ring();
+        }
+        self.calls.store(turn.next, Ordering::Relaxed);
+        for _ in 0..core.config.client_spins {
+            if let Some(answer) = self.look(core, &queue, n)? {
+                return self.checked(core, answer);
+            }
+            std::hint::spin_loop();
+        }
+        let answer = self.sleep(core, &queue, n, budget)?;
+        self.checked(core, answer)
+    }
+
+    #[inline]
+    fn look(
+        &self,
+        core: &Core,
+        queue: &VolatileSlice<'_>,
+        n: u64,
+    ) -> Result<Option<Completion>, CallError> {
+        match ring::look(queue, n).map_err(outside)? {
+            Look::Pending => Ok(None),
+            Look::Answered(answer) => Ok(Some(answer)),
+            Look::Corrupt { stamp } => {
+                let text = format!("completion {n} has the stamp {stamp:#x}");
+                Err(core.die(FaultReport::plain(Cause::Protocol, self.vcpu, text)))
+            }
+        }
+    }
+
+    /// Sleeps until answered; past the budget, has the program cut short; after
+    /// many vain attempts gives the VM up.
+    #[cold]
+    fn sleep(
+        &self,
+        core: &Core,
+        queue: &VolatileSlice<'_>,
+        n: u64,
+        budget: Duration,
+    ) -> Result<Completion, CallError> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        let deadline = Instant::now() + budget;
+        let mut kicks = 0;
+        ring::set_waiting(queue, true).map_err(outside)?;
+        let answer = loop {
+            core.check_alive()?;
+            if let Some(answer) = self.look(core, queue, n)? {
+                break answer;
+            }
+            let mut limit = deadline.saturating_duration_since(Instant::now());
+            if limit.is_zero() {
+                if kicks == KICKS {
+                    let text = "a request was not answered and could not be cut short";
+                    let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
+                    return Err(core.die(report));
+                }
+                kicks += 1;
+                self.abort.store(true, Ordering::SeqCst);
+                self.interrupt();
+                limit = KICK_INTERVAL;
+            }
+            self.done.wait(Some(limit));
+        };
+        self.abort.store(false, Ordering::SeqCst);
+        ring::set_waiting(queue, false).map_err(outside)?;
+        Ok(answer)
+    }
+
+    /// Checks that the answer's status is 0 or an errno, negative.
+    #[inline]
+    fn checked(&self, core: &Core, answer: Completion) -> Result<Completion, CallError> {
+        match answer.status {
+            status if status == -libc::ETIMEDOUT => {
+                self.timeouts.fetch_add(1, Ordering::Relaxed);
+                Err(CallError::TimedOut)
+            }
+            -4095..=0 => Ok(answer),
+            status => {
+                let text = format!("a completion has the status {status}");
+                Err(core.die(FaultReport::plain(Cause::Protocol, self.vcpu, text)))
+            }
+        }
+    }
+
+    pub(crate) fn set_thread(&self, thread: Option<std::thread::JoinHandle<()>>) {
+        *own(self.thread.lock()) = thread;
+    }
+
+    /// Interrupts whatever the vCPU's thread does. Lost if the thread is just
+    /// about to enter the guest: repeat until it has the wanted effect.
+    pub(crate) fn interrupt(&self) {
+        if let Some(thread) = own(self.thread.lock()).as_ref() {
+            let _ = thread.kill(signal::kick());
+        }
+    }
+
+    /// Waits for the vCPU's thread of a dead VM to end.
+    pub(crate) fn join(&self) {
+        const PAUSE: Duration = Duration::from_micros(50);
+        let Some(thread) = own(self.thread.lock()).take() else {
+            return;
+        };
+        while !thread.is_finished() {
+            let _ = thread.kill(signal::kick());
+            self.wake.ring();
+            std::thread::sleep(PAUSE);
+        }
+        let _ = thread.join();
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            calls: self.calls.load(Ordering::Relaxed),
+            exits: self.exits.load(Ordering::Relaxed),
+            waits: self.waits.load(Ordering::Relaxed),
+            wakes: self.wakes.load(Ordering::Relaxed),
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The queue block lies inside the shared slot by construction; this is what a
+/// slip there would look like.
+fn outside(_: VolatileMemoryError) -> CallError {
+    CallError::Invalid("a queue lies outside shared memory")
+}
+
+/// Turns the status of an answer into an error.
+#[inline]
+pub(crate) fn succeeded(answer: Completion) -> Result<Completion, CallError> {
+    match answer.status {
+        0 => Ok(answer),
+        status => Err(CallError::Errno { errno: -status }),
+    }
+}

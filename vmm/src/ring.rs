@@ -1,0 +1,100 @@
+//! The host's end of one vCPU's rings ([`bpfvisor_abi::ring`]).
+//!
+//! Everything read here is an allegation of the guest: words are read once and
+//! an answer is passed on as plain numbers.
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use bpfvisor_abi::ring::{Completion, ENTRIES, block, slot, stamp};
+use vm_memory::{Bytes, VolatileMemory, VolatileMemoryError, VolatileSlice};
+
+/// What a look at the completion ring gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Not answered yet.
+    Pending,
+    /// Answered.
+    Answered(Completion),
+    /// The slot holds neither the old nor the new turn's stamp.
+    Corrupt {
+        /// What it holds.
+        stamp: u32,
+    },
+}
+
+type Result<T> = std::result::Result<T, VolatileMemoryError>;
+
+/// Publishes submission number `turn`; true if the guest sleeps and must be woken.
+#[inline]
+pub(crate) fn submit(
+    queue: &VolatileSlice<'_>,
+    turn: u64,
+    op: u32,
+    arg: &[u64; 7],
+) -> Result<bool> {
+    let n = turn as u32;
+    let at = (block::SUBMISSIONS + slot(n)) as usize;
+    queue.get_ref::<u32>(at + 4)?.store(op);
+    let words = queue.get_ref::<[u64; 7]>(at + 8)?;
+    words.store(*arg);
+    queue
+        .get_atomic_ref::<AtomicU32>(at)?
+        .store(stamp(n), Ordering::Release);
+    // Pairs with the guest's fence between `guest_asleep = 1` and its last look
+    // at the ring: one of the two sees the other's store.
+    fence(Ordering::SeqCst);
+    let asleep = queue.get_atomic_ref::<AtomicU32>(block::GUEST_ASLEEP as usize)?;
+    Ok(asleep.load(Ordering::Relaxed) != 0)
+}
+
+/// Looks for completion number `turn`.
+#[inline]
+pub(crate) fn look(queue: &VolatileSlice<'_>, turn: u64) -> Result<Look> {
+    let n = turn as u32;
+    let at = (block::COMPLETIONS + slot(n)) as usize;
+    let seen = queue
+        .get_atomic_ref::<AtomicU32>(at)?
+        .load(Ordering::Acquire);
+    if seen == stamp(n) {
+        let status = queue.get_ref::<i32>(at + 4)?.load();
+        let val = queue.get_ref::<[u64; 7]>(at + 8)?.load();
+        return Ok(Look::Answered(Completion {
+            seq: seen,
+            status,
+            val,
+        }));
+    }
+    let before = if turn < u64::from(ENTRIES) {
+        0
+    } else {
+        stamp(n.wrapping_sub(ENTRIES))
+    };
+    Ok(if seen == before {
+        Look::Pending
+    } else {
+        Look::Corrupt { stamp: seen }
+    })
+}
+
+/// Says whether the host sleeps until it is notified. After saying yes, look
+/// once more before sleeping.
+pub(crate) fn set_waiting(queue: &VolatileSlice<'_>, waiting: bool) -> Result<()> {
+    queue
+        .get_atomic_ref::<AtomicU32>(block::HOST_WAITING as usize)?
+        .store(u32::from(waiting), Ordering::Relaxed);
+    // Mirror image of the fence in `submit`.
+    fence(Ordering::SeqCst);
+    Ok(())
+}
+
+/// The text that the runtime left in the message area, `len` bytes as it says.
+pub(crate) fn message(queue: &VolatileSlice<'_>, len: u32) -> String {
+    let mut text = vec![0; u64::from(len).min(block::MESSAGE_LEN) as usize];
+    match queue.read_slice(&mut text, block::MESSAGE as usize) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

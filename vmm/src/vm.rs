@@ -1,0 +1,292 @@
+//! A virtual machine: the facade of this crate.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bpfvisor_abi::op::{MapRecord, Packet, Run, RunResult, code};
+use bpfvisor_abi::ring::Completion;
+use zerocopy::IntoBytes;
+
+use crate::alloc::Block;
+use crate::boot;
+use crate::config::Config;
+use crate::core::Core;
+use crate::error::{BootError, CallError, FdError};
+use crate::fault::{Cause, FaultReport};
+use crate::fds::Registry;
+use crate::image::Image;
+use crate::lane::{Lane, succeeded};
+use crate::load::{self, LoadError, LoadRequest, Loaded};
+use crate::object::{Kind, Object};
+use crate::shared::SharedMemory;
+use crate::trace;
+
+/// How much of a map's storage is taken from the host when the map is created.
+const POPULATED: u64 = 2 << 20;
+
+/// Counters since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VmStats {
+    /// Requests sent.
+    pub calls: u64,
+    /// Times a sleeping vCPU was woken for a request.
+    pub wakes: u64,
+    /// Times a caller slept for its answer.
+    pub waits: u64,
+    /// Exits of all vCPUs to the VMM.
+    pub exits: u64,
+    /// Programs cut short by the watchdog.
+    pub timeouts: u64,
+    /// Programs and maps alive.
+    pub objects: u64,
+    /// Bytes of shared memory given out.
+    pub shared_used: u64,
+    /// From the call of [`Vm::boot`] to its return, ns.
+    pub boot_ns: u64,
+}
+
+/// A running VM. Clones name the same VM; it is shut down when the last of them
+/// is dropped, whatever descriptors are still open.
+#[derive(Clone, Debug)]
+pub struct Vm(Arc<Running>);
+
+/// Shuts the VM down when dropped.
+#[derive(Debug)]
+struct Running {
+    core: Arc<Core>,
+    trace: Mutex<trace::Reader>,
+    boot_ns: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        boot::stop(&self.core);
+        if let Ok(registry) = Registry::get() {
+            registry.forget_vm(self.core.id);
+        }
+    }
+}
+
+impl Vm {
+    /// Creates a VM and starts the runtime in it.
+    ///
+    /// Opens `/dev/kvm` and installs a handler for the first real-time signal,
+    /// once per process.
+    ///
+    /// # Errors
+    /// [`BootError`] says what is missing on this host, or what in `config` is out
+    /// of range. Nothing is left behind.
+    pub fn boot(config: Config) -> Result<Self, BootError> {
+        Self::boot_image(&config, &Image::embedded()?)
+    }
+
+    pub(crate) fn boot_image(config: &Config, image: &Image) -> Result<Self, BootError> {
+        let start = Instant::now();
+        let core = boot::boot(config, image)?;
+        let boot_ns = start.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
+        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
+        Ok(Self(Arc::new(Running {
+            core,
+            trace,
+            boot_ns,
+        })))
+    }
+
+    /// Unique in this process.
+    pub fn id(&self) -> u64 {
+        self.0.core.id
+    }
+
+    /// The configuration it runs with: sizes are rounded up.
+    pub fn config(&self) -> &Config {
+        &self.0.core.config
+    }
+
+    /// Memory that host and guest share.
+    #[inline]
+    pub fn shared(&self) -> &SharedMemory {
+        &self.0.core.shared
+    }
+
+    /// A zeroed block of shared memory, freed when dropped. `align` is a power of
+    /// two; 64 at least is given.
+    ///
+    /// # Errors
+    /// [`CallError::NoMemory`].
+    pub fn alloc(&self, len: u64, align: u64) -> Result<Block, CallError> {
+        self.0
+            .core
+            .arena
+            .alloc(len, align)
+            .ok_or(CallError::NoMemory { wanted: len })
+    }
+
+    /// The same in the part that packets and contexts must lie in.
+    ///
+    /// # Errors
+    /// [`CallError::NoMemory`].
+    pub fn alloc_low(&self, len: u64, align: u64) -> Result<Block, CallError> {
+        self.0
+            .core
+            .arena
+            .alloc_low(len, align)
+            .ok_or(CallError::NoMemory { wanted: len })
+    }
+
+    /// Creates a map in `storage`, whose place the record is told. `keeps` live
+    /// as long as the map (the template of a map of maps).
+    ///
+    /// # Errors
+    /// The guest's errno; [`CallError::NoMemory`].
+    pub fn create_map(
+        &self,
+        mut record: MapRecord,
+        storage: Block,
+        keeps: Vec<Arc<Object>>,
+    ) -> Result<Arc<Object>, CallError> {
+        record.storage = storage.offset();
+        record.storage_len = storage.len();
+        storage.populate(POPULATED);
+        let sent = self.alloc(size_of::<MapRecord>() as u64, 64)?;
+        self.shared().write(sent.offset(), record.as_bytes())?;
+        let answer = self.call(code::MAP_CREATE, [sent.offset(), 0, 0, 0, 0, 0, 0])?;
+        let handle = u32::try_from(answer.val[0]).map_err(|_| {
+            let text = "a map's handle has more than 32 bits";
+            self.0
+                .core
+                .die(FaultReport::plain(Cause::Protocol, 0, text))
+        })?;
+        Ok(Object::new(
+            &self.0.core,
+            (Kind::Map, handle),
+            Some(storage),
+            keeps,
+        ))
+    }
+
+    /// Has a program verified, compiled and loaded.
+    ///
+    /// # Errors
+    /// [`LoadError::Rejected`] if the guest does not take it.
+    pub fn load(&self, request: LoadRequest<'_>) -> Result<Loaded, LoadError> {
+        load::load(&self.0.core, request)
+    }
+
+    /// Sends any request and waits for its answer, whose status is 0.
+    ///
+    /// # Errors
+    /// The guest's errno as [`CallError::Errno`].
+    #[inline]
+    pub fn call(&self, op: u32, arg: [u64; 7]) -> Result<Completion, CallError> {
+        self.ask(op, arg).and_then(succeeded)
+    }
+
+    /// The same, but an errno of the guest is left, negative, in the answer's
+    /// status beside the results that some requests give even then.
+    ///
+    /// # Errors
+    /// All of [`CallError`] but `Errno`.
+    #[inline]
+    pub fn ask(&self, op: u32, arg: [u64; 7]) -> Result<Completion, CallError> {
+        self.0.core.call(op, &arg, self.0.core.config.call_timeout)
+    }
+
+    /// Runs a program on one packet in shared memory; `run.prog` is filled in.
+    /// While the guest is awake this is a few loads and stores: no system call,
+    /// no exit, no allocation.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for ranges outside shared memory or a program of
+    /// another VM, [`CallError::TimedOut`], [`CallError::Dead`], and the guest's
+    /// errno.
+    #[inline]
+    pub fn run(&self, program: &Arc<Object>, run: Run) -> Result<RunResult, CallError> {
+        self.0.core.run(program, run)
+    }
+
+    /// Runs a program on many packets in shared memory and fills in `data`,
+    /// `len`, `retval` and `status` of each.
+    ///
+    /// # Errors
+    /// As [`Vm::run`]; then packets may have been run that show no result.
+    pub fn run_batch(
+        &self,
+        program: &Arc<Object>,
+        packets: &mut [Packet],
+    ) -> Result<(), CallError> {
+        self.0.core.run_batch(program, packets)
+    }
+
+    /// A new descriptor (close-on-exec) for an object. The object lives until all
+    /// its copies are closed, in whatever process they are.
+    ///
+    /// # Errors
+    /// [`CallError::Os`] with EMFILE or ENFILE.
+    pub fn export(&self, object: &Arc<Object>) -> Result<OwnedFd, CallError> {
+        if object.vm_id() != self.id() {
+            return Err(CallError::Invalid("an object of another VM"));
+        }
+        Registry::get()?.export(object)
+    }
+
+    /// The object behind a descriptor that [`Vm::export`] or any copy of it gave.
+    ///
+    /// # Errors
+    /// [`FdError`].
+    pub fn resolve(&self, fd: RawFd) -> Result<Arc<Object>, FdError> {
+        let object = Registry::get()
+            .map_err(|_| FdError::NotOurs(fd))?
+            .resolve(fd)?;
+        if object.vm_id() == self.id() {
+            Ok(object)
+        } else {
+            Err(FdError::OtherVm(fd))
+        }
+    }
+
+    /// Text that programs have traced since the last call.
+    pub fn take_trace(&self) -> String {
+        self.0
+            .trace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(self.shared())
+    }
+
+    /// Why it died, if it did.
+    pub fn fault(&self) -> Option<Arc<FaultReport>> {
+        self.0.core.fault().map(Arc::clone)
+    }
+
+    /// Whether calls can still succeed.
+    pub fn is_alive(&self) -> bool {
+        self.0.core.fault().is_none()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> VmStats {
+        let core = &self.0.core;
+        let mut stats = VmStats {
+            objects: core.objects.load(Ordering::Relaxed),
+            shared_used: core.arena.used(),
+            boot_ns: self.0.boot_ns,
+            ..VmStats::default()
+        };
+        for counts in core.lanes.iter().map(Lane::counts) {
+            stats.calls += counts.calls;
+            stats.wakes += counts.wakes;
+            stats.waits += counts.waits;
+            stats.exits += counts.exits;
+            stats.timeouts += counts.timeouts;
+        }
+        stats
+    }
+}
+
+#[cfg(test)]
+mod runtime_tests;
+#[cfg(test)]
+mod tests;
