@@ -8,11 +8,13 @@ pub mod build;
 mod decode;
 mod encode;
 mod error;
+mod operand;
 mod operation;
 
 pub use decode::ops;
 pub use error::{DecodeError, Field};
-pub use operation::{AluOp, AtomicOp, Cond, Op, Operand, Reg, Size, Swap, Wide, Width};
+pub use operand::{Operand, Reg, Size, Width};
+pub use operation::{AluOp, AtomicOp, Cond, Op, Swap, Wide};
 
 /// One 64-bit instruction slot, decoded into its fields.
 ///

@@ -1,7 +1,7 @@
 //! What may stand behind `rN =`.
+use super::cursor::{Cursor, Parsed, atomic_width, type_name};
 use super::error::Pos;
 use super::lexer::Token;
-use super::parser::{Cursor, Parsed, atomic_width, type_name};
 use crate::insn::{AluOp, AtomicOp, Op, Operand, Reg, Size, Swap, Wide, Width};
 use alloc::format;
 

@@ -23,6 +23,7 @@
 //! A number that follows `rN =` in hexadecimal, or with `ll` behind it, is a
 //! 16-byte load, as in the kernel's log; in decimal it is a `mov`. Either way the
 //! register gets that number.
+mod cursor;
 mod error;
 mod expr;
 mod lexer;
