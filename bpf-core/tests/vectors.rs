@@ -5,12 +5,14 @@ mod jit_support;
 
 use bpf_core::asm::assemble;
 use bpf_core::disasm::listing;
+use bpf_core::insn::{Insn, op, ops};
 use bpf_core::interp::hosted::Hosted;
 use bpf_core::interp::{self, Options};
 use bpf_core::jit::Features;
 use bpf_core::program::Program;
 use common::{Case, Want};
 use jit_support::world::{Env, Loaded, Maps, features};
+use std::collections::BTreeSet;
 
 /// Instructions after which a case counts as endless.
 const FUEL: u64 = 100_000;
@@ -121,4 +123,25 @@ fn text_and_back() {
         let again = assemble(&text).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert_eq!(again, case.insns, "{}", case.name);
     }
+}
+
+/// Every opcode that decodes stands in some case.
+#[test]
+fn every_opcode_has_a_case() {
+    let cases = common::cases();
+    let slots = cases.iter().flat_map(|case| {
+        let at = ops(&case.insns).filter_map(|(at, op)| op.is_ok().then_some(at));
+        at.map(|at| case.insns[at].opcode)
+    });
+    let seen: BTreeSet<u8> = slots.collect();
+    let decodes = |opcode: &u8| {
+        let with = |imm| Insn::new(*opcode, 0, 0, 0, imm).decode(Some(&Insn::default()));
+        [0, 16, op::LOAD_ACQ]
+            .into_iter()
+            .any(|imm| with(imm).is_ok())
+    };
+    let missing: Vec<u8> = (0..=u8::MAX)
+        .filter(|opcode| decodes(opcode) && !seen.contains(opcode))
+        .collect();
+    assert_eq!(missing, [], "{missing:02x?}");
 }
