@@ -196,7 +196,8 @@ fn snprintf_formats_and_tells_the_whole_length() {
 #[test]
 fn numbers_are_read_as_linux_does() {
     for w in World::both_unverified() {
-        let cases: [(&str, u32, u64, Result<(u64, i64), i32>); 9] = [
+        type Case = (&'static str, u32, u64, Result<(u64, i64), i32>);
+        let cases: [Case; 9] = [
             ("  -42x", 10, 105, Ok((5, -42))),
             ("0x1f", 0, 105, Ok((4, 31))),
             ("017", 0, 105, Ok((3, 15))),
