@@ -2,5 +2,6 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-mod exec;
+pub mod exec;
+pub mod generate;
 pub mod world;

@@ -156,6 +156,11 @@ impl Loaded {
     }
 }
 
+/// Enters compiled code at an address.
+pub fn run_at(env: &mut Env, entry: u64, args: [u64; 4]) -> u64 {
+    call_in(std::ptr::from_mut(env) as u64, entry, args)
+}
+
 /// Compiles for plain x86-64 and for this processor, runs both, and answers the
 /// result, which must be the same.
 pub fn run(insns: &[Insn], args: [u64; 4]) -> u64 {
