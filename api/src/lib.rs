@@ -30,6 +30,7 @@
 
 mod error;
 mod fixup;
+pub mod hex;
 mod map;
 pub mod object;
 mod packet;

@@ -137,6 +137,14 @@ impl ObjectFile {
         &self.license
     }
 
+    /// Bytes that a global variable has.
+    ///
+    /// # Errors
+    /// EINVAL where there is no such variable.
+    pub fn global_size(&self, name: &str) -> Result<usize> {
+        Ok(find_global(&self.globals, name)?.size)
+    }
+
     /// Sets the initial value of a global variable.
     ///
     /// # Errors

@@ -51,8 +51,13 @@ impl Clock {
     /// CLOCK_MONOTONIC in ns.
     #[inline]
     pub fn now(&self) -> u64 {
-        let cycles = self.machine.tsc().wrapping_sub(self.tsc_base.load(Ordering::Relaxed));
-        self.mono_base.load(Ordering::Relaxed).wrapping_add(self.to_ns(cycles))
+        let cycles = self
+            .machine
+            .tsc()
+            .wrapping_sub(self.tsc_base.load(Ordering::Relaxed));
+        self.mono_base
+            .load(Ordering::Relaxed)
+            .wrapping_add(self.to_ns(cycles))
     }
 
     #[inline]
@@ -63,11 +68,13 @@ impl Clock {
 
     /// CLOCK_BOOTTIME in ns.
     pub fn boottime(&self) -> u64 {
-        self.now().wrapping_add(self.boot_offset.load(Ordering::Relaxed))
+        self.now()
+            .wrapping_add(self.boot_offset.load(Ordering::Relaxed))
     }
 
     /// CLOCK_TAI in ns.
     pub fn tai(&self) -> u64 {
-        self.now().wrapping_add(self.tai_offset.load(Ordering::Relaxed))
+        self.now()
+            .wrapping_add(self.tai_offset.load(Ordering::Relaxed))
     }
 }

@@ -20,7 +20,11 @@ pub type Answer = Result<[u64; 7], i32>;
 /// Executes one request on a vCPU: status (0 or a negative errno) and results.
 #[inline]
 pub fn execute(rt: &Runtime, vcpu: u32, sub: &Submission) -> (i32, [u64; 7]) {
-    let c = Call { rt, vcpu, arg: sub.arg };
+    let c = Call {
+        rt,
+        vcpu,
+        arg: sub.arg,
+    };
     let answer = match sub.op {
         code::RUN => run::single(&c),
         code::RUN_BATCH => run::batch(&c),

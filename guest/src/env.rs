@@ -82,7 +82,9 @@ pub struct Ctx {
 
 impl Default for Ctx {
     fn default() -> Self {
-        Self { words: [const { Cell::new(0) }; _] }
+        Self {
+            words: [const { Cell::new(0) }; _],
+        }
     }
 }
 

@@ -42,13 +42,23 @@ impl MapObject {
             rec.extra,
         )
         .map_err(|e| e.errno)?;
-        let region = rt.shared.region(rec.storage, rec.storage_len).ok_or(errno::EINVAL)?;
+        let region = rt
+            .shared
+            .region(rec.storage, rec.storage_len)
+            .ok_or(errno::EINVAL)?;
         let some = |off: u32| (off != u32::MAX).then_some(off);
-        let fields = Fields { spin_lock: some(rec.spin_lock_off), timer: some(rec.timer_off) };
+        let fields = Fields {
+            spin_lock: some(rec.spin_lock_off),
+            timer: some(rec.timer_off),
+        };
         let map = Map::create(geo, region, rec.seed, fields).map_err(|e| e.errno)?;
         let progs = (map_type == MapType::ProgArray).then(|| ProgSlots::new(geo.max_entries));
         let header = match &progs {
-            Some(p) => MapHeader { values: p.table(), max_entries: geo.max_entries, stride: 8 },
+            Some(p) => MapHeader {
+                values: p.table(),
+                max_entries: geo.max_entries,
+                stride: 8,
+            },
             None => MapHeader {
                 values: map.values_addr(),
                 max_entries: geo.max_entries,
@@ -115,7 +125,9 @@ impl MapTable for Runtime {
         let m = self.objects.map(handle)?;
         let geo = m.map.geometry();
         let constant = m.frozen.load(Ordering::Relaxed) && geo.flags & map_flags::RDONLY_PROG != 0;
-        let inside = off.checked_add(size).is_some_and(|end| end <= geo.value_size);
+        let inside = off
+            .checked_add(size)
+            .is_some_and(|end| end <= geo.value_size);
         if !constant || !inside || geo.map_type != MapType::Array || size > 8 {
             return None;
         }

@@ -55,10 +55,20 @@ fn single_of<K: Kind>(c: &Call<'_>, prog: &Prog, mut run: Run) -> Answer {
         r0 = enter::run(&env, prog, r1, r2);
     }
     c.rt.set_phase(c.vcpu, Phase::Runtime);
-    let duration_ns = if timed { c.rt.clock.now().wrapping_sub(start) } else { 0 };
+    let duration_ns = if timed {
+        c.rt.clock.now().wrapping_sub(start)
+    } else {
+        0
+    };
     K::end(&env, &mut run.packet)?;
     let Packet { data, len, .. } = run.packet;
-    let result = RunResult { r0, duration_ns, data, len, pad: [0; 4] };
+    let result = RunResult {
+        r0,
+        duration_ns,
+        data,
+        len,
+        pad: [0; 4],
+    };
     Ok(zerocopy::transmute!(result))
 }
 
@@ -71,9 +81,7 @@ pub fn batch(c: &Call<'_>) -> Answer {
         Flat => batch_of::<flat::Flat>(c, prog),
         Xdp => batch_of::<xdp::Xdp>(c, prog),
         SchedCls | SchedAct => batch_of::<skb::Skb<true>>(c, prog),
-        SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit => {
-            batch_of::<skb::Skb<false>>(c, prog)
-        }
+        SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit => batch_of::<skb::Skb<false>>(c, prog),
         _ => Err(errno::ENOTSUPP),
     }
 }
@@ -83,14 +91,18 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
     let [_, first, count, flags, ..] = c.arg;
     let count = u32::try_from(count).map_err(|_| errno::EINVAL)?;
     let shared = c.rt.shared;
-    shared.addr(first, u64::from(count) * STEP).ok_or(errno::EFAULT)?;
+    shared
+        .addr(first, u64::from(count) * STEP)
+        .ok_or(errno::EFAULT)?;
     let env = Env::new(c.rt, prog, c.vcpu);
     let timed = flags & u64::from(run_flags::TIMED) != 0;
     let start = if timed { c.rt.clock.now() } else { 0 };
     c.rt.set_phase(c.vcpu, Phase::Program);
     for i in 0..u64::from(count) {
         let at = first + i * STEP;
-        let Some(mut packet) = shared.read::<Packet>(at) else { break };
+        let Some(mut packet) = shared.read::<Packet>(at) else {
+            break;
+        };
         if let Some(next) = shared.read::<Packet>(at + STEP) {
             let data = u64::from(next.off) + u64::from(next.data);
             memory::prefetch(shared.addr(data, 0).unwrap_or(0));
@@ -102,7 +114,11 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
         shared.write(at, packet);
     }
     c.rt.set_phase(c.vcpu, Phase::Runtime);
-    let took = if timed { c.rt.clock.now().wrapping_sub(start) } else { 0 };
+    let took = if timed {
+        c.rt.clock.now().wrapping_sub(start)
+    } else {
+        0
+    };
     Ok([count.into(), took, 0, 0, 0, 0, 0])
 }
 

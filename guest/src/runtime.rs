@@ -56,7 +56,10 @@ impl Runtime {
     pub fn new(machine: &'static dyn Machine, shared: Shared) -> Self {
         let boot: BootInfo = shared.read(BOOT_INFO).unwrap_or_default();
         if boot.version != PROTOCOL_VERSION {
-            panic!("protocol version {PROTOCOL_VERSION} expected, the VMM speaks {}", boot.version);
+            panic!(
+                "protocol version {PROTOCOL_VERSION} expected, the VMM speaks {}",
+                boot.version
+            );
         }
         let vcpus: Vec<Vcpu> = (0..boot.vcpus.min(MAX_VCPUS))
             .map_while(|v| Vcpu::new(shared, v, &boot))
@@ -123,7 +126,9 @@ impl Runtime {
         self.grace.leave(vcpu);
         if state.queue.phase() == Phase::Program as u32 && state.queue.poll().is_some() {
             state.queue.set_phase(Phase::Runtime);
-            state.queue.complete(self.machine, -errno::ETIMEDOUT, [0; 7]);
+            state
+                .queue
+                .complete(self.machine, -errno::ETIMEDOUT, [0; 7]);
         }
     }
 

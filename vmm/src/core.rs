@@ -97,7 +97,7 @@ impl Core {
             .find_map(|lane| Some((lane, lane.try_lock()?)))
     }
 
-    /// Runs one request on a free vCPU.
+    /// Runs one request on a free vCPU. The answer's status may be an errno.
     #[inline]
     pub(crate) fn call(
         &self,

@@ -32,7 +32,8 @@ pub(crate) const TASK: u16 = 5 << 3;
 
 /// Interrupt descriptor table.
 pub(crate) const IDT: u64 = GDT + 0x1000;
-const GATES: usize = GATE_VECTOR as usize + 1;
+const BREAKPOINT: u8 = 3;
+const GATES: usize = 32;
 /// Limit of the IDT.
 pub(crate) const IDT_LIMIT: u16 = (GATES * 16 - 1) as u16;
 
@@ -58,18 +59,23 @@ const _: () = assert!(tss(layout::MAX_VCPUS) <= layout::CPL0_STACKS);
 pub(crate) fn write(memory: &VolatileSlice<'_>, vcpus: u32) -> Result<(), VolatileMemoryError> {
     memory.write_slice(SEGMENTS.as_bytes(), GDT as usize)?;
     let mut idt = [[0; 2]; GATES];
-    for (vector, entry) in (0..32).zip(&mut idt) {
-        // Breakpoint and overflow are raised by instructions of their own, which
-        // without DPL 3 would be reported as general protection.
-        let dpl = if matches!(vector, 3 | 4) { 3 } else { 0 };
-        *entry = gate(layout::HANDLERS + vector * layout::HANDLER_STRIDE, dpl);
+    for (vector, entry) in (0..).zip(&mut idt) {
+        *entry = match vector {
+            GATE_VECTOR => gate(layout::GATE_HANDLER, 3),
+            // Without DPL 3 it would be reported as general protection.
+            BREAKPOINT => gate(handler(vector), 3),
+            _ => gate(handler(vector), 0),
+        };
     }
-    idt[GATES - 1] = gate(layout::GATE_HANDLER, 3);
     memory.write_slice(idt.as_bytes(), IDT as usize)?;
     for vcpu in 0..vcpus {
         memory.write_slice(&task_state(vcpu), tss(vcpu) as usize)?;
     }
     Ok(())
+}
+
+fn handler(vector: u8) -> u64 {
+    layout::HANDLERS + u64::from(vector) * layout::HANDLER_STRIDE
 }
 
 /// A 64-bit interrupt gate.

@@ -22,7 +22,7 @@ use crate::signal;
 const KICK_INTERVAL: Duration = Duration::from_millis(1);
 /// Attempts before the VM is given up. A kick meets the runtime rather than the
 /// program now and then, and a busy host may be slow to run the vCPU at all.
-const KICKS: u32 = 3_000;
+const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
 
 /// One vCPU's queue, bells and thread.
 #[derive(Debug)]
@@ -103,8 +103,8 @@ impl Lane {
         core.shared.slice().subslice(at, QUEUE_BLOCK as usize)
     }
 
-    /// Sends one request and waits for its answer; `budget` is the time it may
-    /// take once the caller has stopped spinning.
+    /// Sends one request and waits for its answer, whose status may be an errno;
+    /// `budget` is the time it may take once the caller has stopped spinning.
     #[inline]
     pub(crate) fn call(
         &self,
@@ -187,16 +187,15 @@ impl Lane {
         Ok(answer)
     }
 
-    /// Turns the answer's status into an error.
+    /// Checks that the answer's status is 0 or an errno, negative.
     #[inline]
     fn checked(&self, core: &Core, answer: Completion) -> Result<Completion, CallError> {
         match answer.status {
-            0 => Ok(answer),
             status if status == -libc::ETIMEDOUT => {
                 self.timeouts.fetch_add(1, Ordering::Relaxed);
                 Err(CallError::TimedOut)
             }
-            status @ -4095..0 => Err(CallError::Errno { errno: -status }),
+            -4095..=0 => Ok(answer),
             status => {
                 let text = format!("a completion has the status {status}");
                 Err(core.die(FaultReport::plain(Cause::Protocol, self.vcpu, text)))
@@ -245,4 +244,13 @@ impl Lane {
 /// slip there would look like.
 fn outside(_: VolatileMemoryError) -> CallError {
     CallError::Invalid("a queue lies outside shared memory")
+}
+
+/// Turns the status of an answer into an error.
+#[inline]
+pub(crate) fn succeeded(answer: Completion) -> Result<Completion, CallError> {
+    match answer.status {
+        0 => Ok(answer),
+        status => Err(CallError::Errno { errno: -status }),
+    }
 }

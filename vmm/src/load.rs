@@ -111,13 +111,13 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
     block.populate(parts.log);
     let budget = send(core, &request, &block, &parts)?;
     let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let answer = core.call(code::PROG_LOAD, &arg, core.config.call_timeout + budget);
+    let answer = core.call(code::PROG_LOAD, &arg, core.config.call_timeout + budget)?;
     let mut record = request.record;
     core.shared
         .read(block.offset() + parts.record, record.as_mut_bytes())?;
     let log = log_text(core, &record, request.log_len, block.offset() + parts.log)?;
-    match answer {
-        Ok(_) => {
+    match answer.status {
+        0 => {
             let object = Object::new(core, (Kind::Program, record.handle), None, request.maps);
             Ok(Loaded {
                 object,
@@ -125,17 +125,16 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
                 log,
             })
         }
-        Err(CallError::Errno { errno }) => {
+        status => {
             let len = (record.message_len as usize).min(record.message.len());
             let message = String::from_utf8_lossy(&record.message[..len]).into_owned();
             Err(LoadError::Rejected {
-                errno,
+                errno: -status,
                 record: Box::new(record),
                 message,
                 log,
             })
         }
-        Err(error) => Err(error.into()),
     }
 }
 

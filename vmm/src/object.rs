@@ -6,7 +6,7 @@
 //! a vCPU is free; if none is, whoever gives one back does it.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bpfvisor_abi::op::code;
 
@@ -103,17 +103,17 @@ impl Drop for Object {
             _keeps: std::mem::take(&mut self.keeps),
             _storage: self.storage.take(),
         };
-        self.core
-            .graves
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(grave);
+        self.core.graves().push(grave);
         self.core.unburied.store(true, Ordering::SeqCst);
         self.core.bury();
     }
 }
 
 impl Core {
+    fn graves(&self) -> MutexGuard<'_, Vec<Grave>> {
+        self.graves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Frees dropped objects in the guest, if a lane is free. If none is, its
     /// holder looks at `unburied` after it has given the lane back.
     pub(crate) fn bury(&self) {
@@ -122,8 +122,7 @@ impl Core {
                 return;
             };
             self.unburied.store(false, Ordering::SeqCst);
-            let mut graves = self.graves.lock().unwrap_or_else(PoisonError::into_inner);
-            let graves = std::mem::take(&mut *graves);
+            let graves = std::mem::take(&mut *self.graves());
             for grave in &graves {
                 let op = match grave.kind {
                     Kind::Program => code::PROG_UNLOAD,

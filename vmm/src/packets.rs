@@ -12,7 +12,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::core::Core;
 use crate::error::CallError;
 use crate::fault::{Cause, FaultReport};
-use crate::lane::{Lane, Turn};
+use crate::lane::{Lane, Turn, succeeded};
 use crate::object::{Kind, Object};
 
 /// Most packets in one request.
@@ -55,7 +55,7 @@ impl Core {
         self.check_packet(&run.packet)?;
         run.prog = program.handle();
         let arg: [u64; 7] = zerocopy::transmute!(run);
-        let answer = self.call(code::RUN, &arg, self.config.call_timeout)?;
+        let answer = succeeded(self.call(code::RUN, &arg, self.config.call_timeout)?)?;
         let result: RunResult = zerocopy::transmute!(answer.val);
         if !inside(result.data, result.len, run.packet.cap) {
             return Err(self.lied("a run left its data outside the packet buffer"));
@@ -96,12 +96,8 @@ impl Core {
         turn.packets = Some(room);
         self.shared.write(offset, packets.as_bytes())?;
         let arg = [u64::from(handle), offset, packets.len() as u64, 0, 0, 0, 0];
-        lane.call(
-            self,
-            turn,
-            (code::RUN_BATCH, &arg),
-            self.config.call_timeout,
-        )?;
+        let request = (code::RUN_BATCH, &arg);
+        succeeded(lane.call(self, turn, request, self.config.call_timeout)?)?;
         let mut answers = [Packet::new_zeroed(); 32];
         for (nth, part) in packets.chunks_mut(answers.len()).enumerate() {
             let at = offset + (nth * size_of_val(&answers)) as u64;

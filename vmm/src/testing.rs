@@ -10,6 +10,7 @@ macro_rules! code {
     ($name:ident, $($line:literal),+ $(,)?) => {
         std::arch::global_asm!(
             ".pushsection .rodata",
+            ".balign 64",
             concat!("test_", stringify!($name), "_start:"),
             $($line,)+
             concat!("test_", stringify!($name), "_end:"),
@@ -48,7 +49,8 @@ handler!(handler_without_code, "push 0");
 // Announces itself, then echoes: val = arg. Operation 1 faults by writing to
 // arg[0], 2 jumps to arg[0] and comes back if that returns, 3 answers with status
 // arg[0], 4 never answers, 5 writes a wrong stamp, 6 panics, 7 writes arg[0] to
-// port arg[1]. Sleeps after 1000 vain polls. Notifies if asked to.
+// port arg[1], 8 jumps to arg[0] with RAX pointing to the stack: memory of zeroes
+// then runs for as long as it is long. Sleeps after 1000 vain polls. Notifies if asked to.
 code!(
     echo,
     "jmp 2f",
@@ -99,16 +101,20 @@ code!(
     "mov dword ptr [r14 + 0x2000], 0x77777777",
     "46: jmp 46b",
     "55: cmp eax, 6",
-    "jne 56f",
+    "jne 57f",
     "mov dword ptr [r15 + 0x3000], 0x73706f6f",
     "mov eax, 4",
     "mov edx, 0x510",
     "out dx, eax",
-    "56: cmp eax, 7",
-    "jne 6f",
+    "57: cmp eax, 7",
+    "jne 56f",
     "mov edx, [r14 + 0x1010]",
     "mov eax, ebx",
     "out dx, eax",
+    "56: cmp eax, 8",
+    "jne 6f",
+    "lea rax, [rsp - 64]",
+    "jmp rbx",
     "6: mov rax, [r14 + 0x1008]",
     "mov [r14 + 0x2008], rax",
     "mov rax, [r14 + 0x1010]",

@@ -17,6 +17,7 @@ use crate::error::{BootError, CallError, FdError};
 use crate::fault::{Cause, FaultReport};
 use crate::fds::Registry;
 use crate::image::Image;
+use crate::lane::{Lane, succeeded};
 use crate::load::{self, LoadError, LoadRequest, Loaded};
 use crate::object::{Kind, Object};
 use crate::shared::SharedMemory;
@@ -180,6 +181,16 @@ impl Vm {
     /// The guest's errno as [`CallError::Errno`].
     #[inline]
     pub fn call(&self, op: u32, arg: [u64; 7]) -> Result<Completion, CallError> {
+        self.ask(op, arg).and_then(succeeded)
+    }
+
+    /// The same, but an errno of the guest is left, negative, in the answer's
+    /// status beside the results that some requests give even then.
+    ///
+    /// # Errors
+    /// All of [`CallError`] but `Errno`.
+    #[inline]
+    pub fn ask(&self, op: u32, arg: [u64; 7]) -> Result<Completion, CallError> {
         self.0.core.call(op, &arg, self.0.core.config.call_timeout)
     }
 
@@ -264,7 +275,7 @@ impl Vm {
             boot_ns: self.0.boot_ns,
             ..VmStats::default()
         };
-        for counts in core.lanes.iter().map(crate::lane::Lane::counts) {
+        for counts in core.lanes.iter().map(Lane::counts) {
             stats.calls += counts.calls;
             stats.wakes += counts.wakes;
             stats.waits += counts.waits;
@@ -275,5 +286,7 @@ impl Vm {
     }
 }
 
+#[cfg(test)]
+mod runtime_tests;
 #[cfg(test)]
 mod tests;

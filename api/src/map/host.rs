@@ -22,7 +22,8 @@ impl HostMap {
         seed: u64,
         spin_lock: Option<u32>,
     ) -> Option<Self> {
-        let (offset, len) = object.storage();
+        let storage = object.storage()?;
+        let (offset, len) = (storage.offset(), storage.len());
         let shared = vm.vmm.shared();
         if offset.checked_add(len)? > shared.len() || len < geometry.storage_len {
             return None;

@@ -163,7 +163,9 @@ impl<'d> Job<'_, '_, 'd> {
                 _ if is_call(&insn) => self.call(&here, symbol)?,
                 Some(symbol) if insn.is_wide() => self.load(&here, symbol)?,
                 Some(symbol) => {
-                    return Err(here.refuse(format!("an unexpected reference to {:?}", symbol.name)));
+                    return Err(
+                        here.refuse(format!("an unexpected reference to {:?}", symbol.name))
+                    );
                 }
                 None => {}
             }

@@ -312,6 +312,16 @@ impl Object {
         self.maps.iter().map(|(n, m)| (n.as_str(), m))
     }
 
+    /// Names of the global variables that programs can change, in the order of
+    /// the file.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let there = self.globals.iter().filter(|(_, map)| {
+            let frozen = |m: &Map| m.flags() & bpf_core::uapi::map_flags::RDONLY_PROG != 0;
+            map.as_ref().is_some_and(|m| !frozen(m))
+        });
+        there.map(|(g, _)| g.name.as_str())
+    }
+
     /// The value of a global variable now.
     ///
     /// # Errors

@@ -28,11 +28,7 @@ fn operation(i: &Insn) -> AluOp {
 impl Verifier<'_> {
     /// ALU and ALU64.
     pub fn alu(&mut self, i: &Insn) -> Res<()> {
-        let width = if i.class() == op::ALU64 {
-            Width::W64
-        } else {
-            Width::W32
-        };
+        let width = if i.class() == op::ALU64 { Width::W64 } else { Width::W32 };
         match i.opcode & 0xf0 {
             op::MOV => self.mov(i, width),
             op::NEG | op::END => self.unary(i, width),
@@ -58,11 +54,7 @@ impl Verifier<'_> {
     fn mov(&mut self, i: &Insn, width: Width) -> Res<()> {
         if i.opcode & op::X == 0 {
             self.check_writable(i.dst)?;
-            let v = if width == Width::W64 {
-                i64::from(i.imm) as u64
-            } else {
-                u64::from(i.imm as u32)
-            };
+            let v = if width == Width::W64 { i64::from(i.imm) as u64 } else { u64::from(i.imm as u32) };
             self.set(i.dst, Reg::constant(v));
             return Ok(());
         }
@@ -109,15 +101,7 @@ impl Verifier<'_> {
         let needs = r.num.as_const().is_none() && (r.id == 0 || r.linked);
         if needs || r.linked {
             let id = if needs { self.new_id() } else { 0 };
-            self.set(
-                nr,
-                Reg {
-                    id,
-                    linked: false,
-                    off: 0,
-                    ..r
-                },
-            );
+            self.set(nr, Reg { id, linked: false, off: 0, ..r });
         }
     }
 
@@ -152,7 +136,10 @@ impl Verifier<'_> {
     }
 
     fn scalars(&mut self, i: &Insn, width: Width, dst: &Reg, src: &Reg) -> Reg {
-        let mut new = Reg::scalar(Scalar::alu(operation(i), width, &dst.num, &src.num));
+        let mut new = Reg::UNKNOWN;
+        if tracked(operation(i), width, &src.num) {
+            new.num = Scalar::alu(operation(i), width, &dst.num, &src.num);
+        }
         new.node = self.nodes.join(dst.node, src.node);
         if operation(i) == AluOp::Add
             && width == Width::W64
@@ -186,19 +173,12 @@ impl Verifier<'_> {
         }
         if ptr.or_null {
             let name = ptr.type_name();
-            bail!(
-                EACCES,
-                "R{dst} pointer arithmetic on {name} prohibited, null-check it first"
-            );
+            bail!(EACCES, "R{dst} pointer arithmetic on {name} prohibited, null-check it first");
         }
         let zero_add = num.as_const() == Some(0) && what == op::ADD;
         let fixed = matches!(ptr.kind, Kind::MapPtr) && !zero_add;
         if fixed || ptr.kind == Kind::PacketEnd {
-            bail!(
-                EACCES,
-                "R{dst} pointer arithmetic on {} prohibited",
-                ptr.type_name()
-            );
+            bail!(EACCES, "R{dst} pointer arithmetic on {} prohibited", ptr.type_name());
         }
         check_offset(ptr.type_name(), num)?;
         let mut new = match what {
@@ -298,6 +278,19 @@ fn check_sane(r: &Reg) -> Res<()> {
         bail!(EINVAL, "{name} pointer offset {off} is not allowed");
     }
     unbounded(name, &r.num)
+}
+
+/// Operations whose results Linux keeps bounds of. We could know more of the
+/// others, but then accepted programs would not load elsewhere.
+fn tracked(op: AluOp, width: Width, src: &Scalar) -> bool {
+    match op {
+        AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => false,
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match width {
+            Width::W64 => src.as_const().is_some_and(|n| n < 64),
+            Width::W32 => src.as_const_low().is_some_and(|n| n < 32),
+        },
+        _ => true,
+    }
 }
 
 fn swap(i: &Insn) -> Swap {

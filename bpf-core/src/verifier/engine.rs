@@ -57,11 +57,7 @@ impl Agreed {
     }
 
     pub fn get(self) -> Option<u32> {
-        if let Self::On(v) = self {
-            Some(v)
-        } else {
-            None
-        }
+        if let Self::On(v) = self { Some(v) } else { None }
     }
 }
 
@@ -70,6 +66,9 @@ pub(crate) struct Pending {
     pub state: State,
     pub pc: usize,
     pub from: usize,
+    /// Length of the log when the path was put off: at level 1 the log tells
+    /// of the path in question alone.
+    pub log_len: usize,
 }
 
 /// Where a path goes after an instruction.
@@ -170,10 +169,8 @@ impl<'a> Verifier<'a> {
         if of_flat {
             let bytes = i32::try_from(flat.min).unwrap_or(i32::MAX);
             frame.regs[1] = Reg::pointer_to(Kind::Mem, bytes);
-            frame.regs[2] = Reg::scalar(Scalar::from_urange(
-                u64::from(flat.min),
-                u64::from(flat.max),
-            ));
+            frame.regs[2] =
+                Reg::scalar(Scalar::from_urange(u64::from(flat.min), u64::from(flat.max)));
         }
     }
 
@@ -223,11 +220,7 @@ impl<'a> Verifier<'a> {
             }
             let pc = self.pc;
             let Some(&insn) = self.desc.insns.get(pc) else {
-                bail!(
-                    EFAULT,
-                    "invalid insn idx {pc} insn_cnt {}",
-                    self.desc.insns.len()
-                );
+                bail!(EFAULT, "invalid insn idx {pc} insn_cnt {}", self.desc.insns.len());
             };
             let next = match self.visit(pc, &insn).map_err(|r| r.at(pc)) {
                 Ok(n) => n,
@@ -241,6 +234,7 @@ impl<'a> Verifier<'a> {
                 Next::Done => {
                     self.path_ended(self.st.parent);
                     let Some(p) = self.pending.pop() else {
+                        self.log.rewind(0);
                         return Ok(());
                     };
                     self.log_resume(&p);
@@ -341,14 +335,11 @@ impl<'a> Verifier<'a> {
         if let Some(c) = self.checkpoints.get_mut(state.parent as usize) {
             c.branches += 1;
         }
-        self.pending.push(Pending { state, pc, from });
+        let log_len = self.log.text.len();
+        self.pending.push(Pending { state, pc, from, log_len });
         self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
         if self.pending.len() > 8192 {
-            bail!(
-                E2BIG,
-                "The sequence of {} jumps is too complex.",
-                self.pending.len()
-            );
+            bail!(E2BIG, "The sequence of {} jumps is too complex.", self.pending.len());
         }
         Ok(())
     }
@@ -359,20 +350,13 @@ impl<'a> Verifier<'a> {
         let reg = match i.src {
             0 => Reg::constant(u64::from(i.imm as u32) | (u64::from(high) << 32)),
             op::PSEUDO_FUNC => {
-                let nr = self
-                    .shape
-                    .starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
+                let nr = self.shape.starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
                 Reg::pointer_to(Kind::Func, nr.unwrap_or(0) as i32)
             }
             kind => {
-                let Some(map) = self.aux[pc].map else {
-                    bail!(EFAULT, "map not resolved")
-                };
+                let Some(map) = self.aux[pc].map else { bail!(EFAULT, "map not resolved") };
                 if kind == op::PSEUDO_MAP_VALUE {
-                    Reg {
-                        off: high as i32,
-                        ..Reg::pointer_to(Kind::MapValue, map as i32)
-                    }
+                    Reg { off: high as i32, ..Reg::pointer_to(Kind::MapValue, map as i32) }
                 } else {
                     Reg::pointer_to(Kind::MapPtr, map as i32)
                 }

@@ -23,14 +23,7 @@ pub(crate) struct Log {
 impl Log {
     pub fn new(level: u32) -> Self {
         let before = alloc::vec::Vec::new();
-        Self {
-            text: String::new(),
-            level,
-            open: false,
-            line_start: 0,
-            before,
-            whole: true,
-        }
+        Self { text: String::new(), level, open: false, line_start: 0, before, whole: true }
     }
 
     /// Whether instructions are logged.
@@ -53,6 +46,14 @@ impl Log {
             self.close();
             self.text.push_str(text);
             self.text.push('\n');
+        }
+    }
+
+    /// At level 1, forgets what was written after a point.
+    pub fn rewind(&mut self, len: usize) {
+        if self.insns() && !self.verbose() {
+            self.text.truncate(len);
+            self.open = false;
         }
     }
 
@@ -81,9 +82,7 @@ impl Verifier<'_> {
         let _ = write!(self.log.text, "{pc}: ({:02x}) {text}", i.opcode);
         self.log.open = true;
         self.log.before.clear();
-        self.log
-            .before
-            .extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
+        self.log.before.extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
     }
 
     pub(super) fn log_effect(&mut self, i: &Insn) {
@@ -116,12 +115,14 @@ impl Verifier<'_> {
         if !self.log.insns() {
             return;
         }
+        self.log.rewind(p.log_len);
         self.log.close();
         if self.log.verbose() {
             let state = state_text(&p.state);
             let _ = writeln!(self.log.text, "\nfrom {} to {}: {state}", p.from, p.pc);
             self.log.whole = false;
         } else {
+            self.log.text.push(' ');
             self.log.whole = true;
         }
     }
@@ -210,11 +211,7 @@ struct Linked<'r>(&'r Reg);
 
 impl fmt::Display for Linked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.linked {
-            write!(f, "{:+}", self.0.off)
-        } else {
-            Ok(())
-        }
+        if self.0.linked { write!(f, "{:+}", self.0.off) } else { Ok(()) }
     }
 }
 
@@ -236,10 +233,7 @@ fn slot_text(text: &mut String, nr: usize, s: &Slot) {
     let _ = if s.is_full_spill() {
         write!(text, "{}", Shown(&s.reg))
     } else {
-        s.bytes
-            .iter()
-            .rev()
-            .try_for_each(|b| text.write_char(letter(*b)))
+        s.bytes.iter().rev().try_for_each(|b| text.write_char(letter(*b)))
     };
 }
 
@@ -255,18 +249,11 @@ fn letter(b: Byte) -> char {
 /// The running frame: registers and stack.
 pub(crate) fn state_text(st: &State) -> String {
     let mut text = String::new();
-    let Some(top) = st.frames.last() else {
-        return text;
-    };
+    let Some(top) = st.frames.last() else { return text };
     if st.frames.len() > 1 {
         let _ = write!(text, "frame{}:", st.frames.len() - 1);
     }
-    for (nr, r) in top
-        .regs
-        .iter()
-        .enumerate()
-        .filter(|(_, r)| r.kind != Kind::NotInit)
-    {
+    for (nr, r) in top.regs.iter().enumerate().filter(|(_, r)| r.kind != Kind::NotInit) {
         let _ = write!(text, " R{nr}={}", Shown(r));
     }
     for (nr, s) in top.stack.iter().enumerate() {

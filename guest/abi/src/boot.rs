@@ -8,7 +8,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Interrupt vector of the gate to CPL0: `int GATE_VECTOR` with EAX = 1 maps the
 /// code alias writable on this vCPU, EAX = 0 unmaps it.
-pub const GATE_VECTOR: u8 = 0x80;
+///
+/// Vector 4 (overflow) has no other use in 64-bit mode, and is one of the few
+/// that hosts without hardware virtualisation let CPL3 raise.
+pub const GATE_VECTOR: u8 = 4;
 
 /// Bytes after the ELF entry lies the abort entry: the watchdog sets RIP to it
 /// (and RSP as at boot) to cut a running program short. The guest answers the

@@ -47,7 +47,11 @@ impl Shared {
     /// The slot's end, if the address lies in it.
     pub const fn limit(&self, addr: u64) -> Option<u64> {
         let end = self.base + self.len;
-        if addr >= self.base && addr < end { Some(end) } else { None }
+        if addr >= self.base && addr < end {
+            Some(end)
+        } else {
+            None
+        }
     }
 
     /// A word that both sides change.
@@ -102,7 +106,9 @@ impl Shared {
 
     /// Storage of a map.
     pub fn region(&self, off: u64, len: u64) -> Option<Region> {
-        let at = self.addr(off, len).filter(|a| a % bpf_core::map::ALIGN as u64 == 0)?;
+        let at = self
+            .addr(off, len)
+            .filter(|a| a % bpf_core::map::ALIGN as u64 == 0)?;
         let ptr = NonNull::new(at as *mut u8)?;
         // SAFETY: in the slot, which lives for ever; the host gave this range to
         // one map, and it is accessed through the region and by programs only.

@@ -39,7 +39,10 @@ fn fold(sum: u32) -> u16 {
 /// Sum of 32-bit words in memory order (`csum_partial`); `len` is a multiple of 4.
 fn partial(data: &[u8], seed: u32) -> u32 {
     let words = data.as_chunks::<4>().0.iter();
-    let sum: u64 = words.map(|w| u64::from(u32::from_ne_bytes(*w))).sum::<u64>() + u64::from(seed);
+    let sum: u64 = words
+        .map(|w| u64::from(u32::from_ne_bytes(*w)))
+        .sum::<u64>()
+        + u64::from(seed);
     add((sum >> 32) as u32, sum as u32)
 }
 
@@ -87,7 +90,14 @@ pub fn l4_replace(env: &Env<'_>, [_, off, from, to, flags]: Args) -> Result<(), 
         return Ok(());
     }
     let new = replaced(old, from, to as u32, flags)?;
-    write(at, if may_be_none && new == 0 { MANGLED_0 } else { new });
+    write(
+        at,
+        if may_be_none && new == 0 {
+            MANGLED_0
+        } else {
+            new
+        },
+    );
     Ok(())
 }
 
@@ -97,7 +107,10 @@ fn replaced(old: u16, from: u64, to: u32, flags: u64) -> Result<u16, i32> {
     match flags & FIELD {
         0 if from != 0 => Err(errno::EINVAL),
         0 => Ok(fold(add(to, sum))),
-        2 => Ok(fold(add(sub(sum, u32::from(from as u16)), u32::from(to as u16)))),
+        2 => Ok(fold(add(
+            sub(sum, u32::from(from as u16)),
+            u32::from(to as u16),
+        ))),
         4 => Ok(fold(add(sub(sum, from as u32), to))),
         _ => Err(errno::EINVAL),
     }
@@ -113,7 +126,11 @@ fn field(env: &Env<'_>, off: u64) -> Result<u64, i32> {
 }
 
 fn read(at: u64) -> u16 {
-    bytes(at, 2).as_chunks::<2>().0.first().map_or(0, |b| u16::from_ne_bytes(*b))
+    bytes(at, 2)
+        .as_chunks::<2>()
+        .0
+        .first()
+        .map_or(0, |b| u16::from_ne_bytes(*b))
 }
 
 fn write(at: u64, value: u16) {

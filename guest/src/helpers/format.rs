@@ -41,7 +41,11 @@ impl Values {
     }
 
     fn get(&self, i: usize) -> Result<u64, i32> {
-        self.list.get(..self.len).and_then(|l| l.get(i)).copied().ok_or(errno::EINVAL)
+        self.list
+            .get(..self.len)
+            .and_then(|l| l.get(i))
+            .copied()
+            .ok_or(errno::EINVAL)
     }
 }
 
@@ -152,7 +156,10 @@ fn spec(fmt: &[u8]) -> (Spec, &[u8]) {
 
 fn integer<'a>(out: &mut Out<'_>, s: &Spec, fmt: &'a [u8], value: u64) -> Result<&'a [u8], i32> {
     let longs = fmt.iter().take(2).take_while(|&&b| b == b'l').count();
-    let (&kind, after) = fmt.get(longs..).and_then(|f| f.split_first()).ok_or(errno::EINVAL)?;
+    let (&kind, after) = fmt
+        .get(longs..)
+        .and_then(|f| f.split_first())
+        .ok_or(errno::EINVAL)?;
     let (unsigned, signed) = match longs {
         0 => (u64::from(value as u32), i64::from(value as i32)),
         _ => (value, value as i64),
@@ -251,7 +258,10 @@ struct Digits {
 
 impl Default for Digits {
     fn default() -> Self {
-        Self { buf: [0; 48], len: 0 }
+        Self {
+            buf: [0; 48],
+            len: 0,
+        }
     }
 }
 
@@ -283,11 +293,15 @@ impl Digits {
     }
 
     fn hex(&mut self, v: u64, digits: u32) {
-        (0..digits).rev().for_each(|i| self.push(digit(v >> (i * 4) & 0xf, false)));
+        (0..digits)
+            .rev()
+            .for_each(|i| self.push(digit(v >> (i * 4) & 0xf, false)));
     }
 
     fn zero_padded(&mut self, b: u8) {
-        [b / 100, b / 10 % 10, b % 10].iter().for_each(|d| self.push(b'0' + d));
+        [b / 100, b / 10 % 10, b % 10]
+            .iter()
+            .for_each(|d| self.push(b'0' + d));
     }
 }
 

@@ -28,10 +28,7 @@ pub fn bpf_loop(env: &Env<'_>, [rounds, callback, ctx, flags, _]: Args) -> Resul
 }
 
 /// `bpf_for_each_map_elem(map, callback, ctx, flags)`: elements visited.
-pub fn for_each_map_elem(
-    env: &Env<'_>,
-    [map, callback, ctx, flags, _]: Args,
-) -> Result<u64, i32> {
+pub fn for_each_map_elem(env: &Env<'_>, [map, callback, ctx, flags, _]: Args) -> Result<u64, i32> {
     if flags != 0 {
         return Err(errno::EINVAL);
     }

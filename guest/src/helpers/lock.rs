@@ -8,7 +8,10 @@ use core::sync::atomic::Ordering;
 /// leaves it free.
 pub fn lock(env: &Env<'_>, [at, ..]: Args) -> u64 {
     let word = memory::lock_word(at);
-    while word.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    while word
+        .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
+        .is_err()
+    {
         core::hint::spin_loop();
     }
     remember(env, at);

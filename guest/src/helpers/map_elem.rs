@@ -26,7 +26,9 @@ pub fn lookup(env: &Env<'_>, [map, at, ..]: Args) -> u64 {
     let m = memory::map(map);
     if matches!(m.map_type(), MapType::ArrayOfMaps | MapType::HashOfMaps) {
         let handle = m.map.lookup_handle(key(m, at));
-        return handle.and_then(|h| env.rt.objects.map(h)).map_or(0, |inner| inner.address());
+        return handle
+            .and_then(|h| env.rt.objects.map(h))
+            .map_or(0, |inner| inner.address());
     }
     m.map.lookup(env.vcpu, key(m, at)).unwrap_or(0)
 }
@@ -35,7 +37,9 @@ pub fn lookup(env: &Env<'_>, [map, at, ..]: Args) -> u64 {
 #[inline]
 pub fn update(env: &Env<'_>, [map, at, from, flags, _]: Args) -> Result<(), i32> {
     let m = memory::map(map);
-    m.map.update(env.vcpu, key(m, at), value(m, from), flags).map_err(number)
+    m.map
+        .update(env.vcpu, key(m, at), value(m, from), flags)
+        .map_err(number)
 }
 
 /// `bpf_map_delete_elem(map, key)`.
@@ -54,13 +58,17 @@ pub fn push(_env: &Env<'_>, [map, from, flags, ..]: Args) -> Result<(), i32> {
 /// `bpf_map_pop_elem(map, value)`.
 pub fn pop(_env: &Env<'_>, [map, to, ..]: Args) -> Result<(), i32> {
     let m = memory::map(map);
-    m.map.pop(bytes_mut(to, m.map.geometry().value_size.into())).map_err(number)
+    m.map
+        .pop(bytes_mut(to, m.map.geometry().value_size.into()))
+        .map_err(number)
 }
 
 /// `bpf_map_peek_elem(map, value)`.
 pub fn peek(_env: &Env<'_>, [map, to, ..]: Args) -> Result<(), i32> {
     let m = memory::map(map);
-    m.map.peek(bytes_mut(to, m.map.geometry().value_size.into())).map_err(number)
+    m.map
+        .peek(bytes_mut(to, m.map.geometry().value_size.into()))
+        .map_err(number)
 }
 
 /// `bpf_map_lookup_percpu_elem(map, key, cpu)`: null for a CPU that is not there.

@@ -23,5 +23,7 @@ pub fn load(env: &Env<'_>, [off, size, ..]: Args) -> u64 {
     if at < env.hard_start.get() || at + size > end {
         return u64::MAX;
     }
-    bytes(at, size).iter().fold(0, |v, &b| v << 8 | u64::from(b))
+    bytes(at, size)
+        .iter()
+        .fold(0, |v, &b| v << 8 | u64::from(b))
 }

@@ -28,10 +28,21 @@ pub fn redirect(env: &Env<'_>, [_ifindex, flags, ..]: Args) -> u64 {
 pub fn redirect_map(env: &Env<'_>, [map, key, flags, ..]: Args) -> u64 {
     let m = memory::map(map);
     let device = matches!(m.map_type(), MapType::Devmap | MapType::DevmapHash);
-    let known = if device { ACTION | BROADCAST | EXCLUDE_INGRESS } else { ACTION };
+    let known = if device {
+        ACTION | BROADCAST | EXCLUDE_INGRESS
+    } else {
+        ACTION
+    };
     if flags & !known != 0 {
         return xdp_action::ABORTED.into();
     }
-    let found = m.map.lookup(env.vcpu, &(key as u32).to_ne_bytes()).is_some();
-    if found || flags & BROADCAST != 0 { xdp_action::REDIRECT.into() } else { flags & ACTION }
+    let found = m
+        .map
+        .lookup(env.vcpu, &(key as u32).to_ne_bytes())
+        .is_some();
+    if found || flags & BROADCAST != 0 {
+        xdp_action::REDIRECT.into()
+    } else {
+        flags & ACTION
+    }
 }

@@ -12,7 +12,10 @@ const CTXLEN: u64 = 0xf_ffff << 32;
 /// `bpf_ringbuf_output(ringbuf, data, size, flags)`.
 pub fn output(_env: &Env<'_>, [map, data, size, flags, _]: Args) -> Result<(), i32> {
     let m = memory::map(map);
-    m.map.output(bytes(data, size), flags).map(|_| ()).map_err(|e| e.errno)
+    m.map
+        .output(bytes(data, size), flags)
+        .map(|_| ())
+        .map_err(|e| e.errno)
 }
 
 /// `bpf_ringbuf_reserve(ringbuf, size, flags)`: null where there is no room.
@@ -68,5 +71,9 @@ pub fn perf_event_output(env: &Env<'_>, [_, map, flags, ..]: Args) -> Result<(),
         i => i,
     };
     let capacity = memory::map(map).map.geometry().max_entries;
-    if index >= u64::from(capacity) { Err(errno::E2BIG) } else { Err(errno::ENOENT) }
+    if index >= u64::from(capacity) {
+        Err(errno::E2BIG)
+    } else {
+        Err(errno::ENOENT)
+    }
 }

@@ -63,5 +63,9 @@ pub fn store(env: &Env<'_>, [_, off, from, len, flags]: Args) -> Result<(), i32>
 pub fn place(env: &Env<'_>, off: u32, len: u64) -> Result<u64, i32> {
     let (data, end) = skb_span(env);
     let at = data + u64::from(off);
-    if off > i32::MAX as u32 || at + len > end { Err(errno::EFAULT) } else { Ok(at) }
+    if off > i32::MAX as u32 || at + len > end {
+        Err(errno::EFAULT)
+    } else {
+        Ok(at)
+    }
 }

@@ -40,7 +40,10 @@ fn flow_hash(env: &Env<'_>) -> u32 {
         _ => &[0..0],
     };
     let mix = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
-    let flow = fields.iter().filter_map(|r| packet.get(r.clone())).flatten();
+    let flow = fields
+        .iter()
+        .filter_map(|r| packet.get(r.clone()))
+        .flatten();
     let h = flow.fold(env.rt.boot.seed[0], |h, &b| mix(h, b));
     ((h >> 32) as u32 ^ h as u32).max(1)
 }

@@ -20,7 +20,11 @@ const DECAP_IPV6: u64 = 1 << 8;
 /// `bpf_skb_pull_data(skb, len)`: packets here are always in one piece.
 pub fn pull_data(env: &Env<'_>, [_, len, ..]: Args) -> Result<(), i32> {
     let (data, end) = skb_span(env);
-    if u64::from(len as u32) > end - data { Err(errno::ENOMEM) } else { Ok(()) }
+    if u64::from(len as u32) > end - data {
+        Err(errno::ENOMEM)
+    } else {
+        Ok(())
+    }
 }
 
 /// `bpf_skb_change_tail(skb, len, flags)`: bytes that it adds are zero.
@@ -95,7 +99,12 @@ pub fn adjust_room(env: &Env<'_>, [_, delta, mode, flags, _]: Args) -> Result<()
         true => shrink(env, off, by),
         false => grow(env, off, by)?,
     }
-    let outer = [(ENCAP_IPV4, IPV4), (ENCAP_IPV6, IPV6), (DECAP_IPV4, IPV4), (DECAP_IPV6, IPV6)];
+    let outer = [
+        (ENCAP_IPV4, IPV4),
+        (ENCAP_IPV6, IPV6),
+        (DECAP_IPV4, IPV4),
+        (DECAP_IPV6, IPV6),
+    ];
     if let Some((_, proto)) = outer.into_iter().find(|(bit, _)| flags & bit != 0) {
         env.ctx.set(f::PROTOCOL, u16::to_be(proto).into());
     }

@@ -59,8 +59,12 @@ fn parse(buf: &[u8], flags: u64) -> Result<Number, i32> {
     let (base, prefix) = radix(text, base);
     let (mut value, mut count, mut overflow) = (0u64, 0, false);
     for &b in text.iter().skip(prefix) {
-        let Some(digit) = char::from(b).to_digit(base) else { break };
-        let next = value.checked_mul(base.into()).and_then(|v| v.checked_add(digit.into()));
+        let Some(digit) = char::from(b).to_digit(base) else {
+            break;
+        };
+        let next = value
+            .checked_mul(base.into())
+            .and_then(|v| v.checked_add(digit.into()));
         overflow |= next.is_none();
         value = next.unwrap_or(0);
         count += 1;
@@ -70,7 +74,11 @@ fn parse(buf: &[u8], flags: u64) -> Result<Number, i32> {
         (_, 0) => Err(errno::EINVAL),
         _ => {
             let consumed = (buf.len() - rest.len() + prefix + count) as u64;
-            Ok(Number { value, negative, consumed })
+            Ok(Number {
+                value,
+                negative,
+                consumed,
+            })
         }
     }
 }

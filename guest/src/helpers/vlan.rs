@@ -18,7 +18,11 @@ fn is_vlan(proto: u32) -> bool {
 
 /// `bpf_skb_vlan_push(skb, proto, tci)`.
 pub fn push(env: &Env<'_>, [_, proto, tci, ..]: Args) -> Result<(), i32> {
-    let proto = if is_vlan(proto as u32) { proto as u16 } else { Q.to_be() };
+    let proto = if is_vlan(proto as u32) {
+        proto as u16
+    } else {
+        Q.to_be()
+    };
     if env.ctx.get(f::VLAN_PRESENT) != 0 {
         insert(env)?;
     }
@@ -57,7 +61,10 @@ fn insert(env: &Env<'_>) -> Result<(), i32> {
     if data - env.hard_start.get() < TAG || end - data < ADDRESSES {
         return Err(errno::ENOMEM);
     }
-    let (proto, tci) = (env.ctx.get(f::VLAN_PROTO) as u16, env.ctx.get(f::VLAN_TCI) as u16);
+    let (proto, tci) = (
+        env.ctx.get(f::VLAN_PROTO) as u16,
+        env.ctx.get(f::VLAN_TCI) as u16,
+    );
     copy(data - TAG, data, ADDRESSES);
     let [p0, p1] = proto.to_ne_bytes();
     let [t0, t1] = tci.to_be_bytes();
@@ -74,7 +81,14 @@ fn remove(env: &Env<'_>) -> Result<u16, i32> {
     if end - data < ADDRESSES + TAG + 2 {
         return Err(errno::ENOMEM);
     }
-    let word = |at: u64| bytes(at, 2).as_chunks::<2>().0.first().copied().unwrap_or([0; 2]);
+    let word = |at: u64| {
+        bytes(at, 2)
+            .as_chunks::<2>()
+            .0
+            .first()
+            .copied()
+            .unwrap_or([0; 2])
+    };
     let tci = u16::from_be_bytes(word(data + ADDRESSES + 2));
     let inner = word(data + ADDRESSES + TAG);
     copy(data + TAG, data, ADDRESSES);

@@ -107,14 +107,18 @@ fn batch_of(c: &Call<'_>, done: &mut [u64; 7]) -> Done {
     };
     let (key_size, value_size) = sizes(m);
     let keys_len = key_size * u64::from(count);
-    let values_len = value_size.checked_mul(u64::from(count)).ok_or(errno::EINVAL)?;
+    let values_len = value_size
+        .checked_mul(u64::from(count))
+        .ok_or(errno::EINVAL)?;
     match select {
         LOOKUP | LOOKUP_AND_DELETE => {
             let k = bytes_mut(c, keys, keys_len)?;
             let v = bytes_mut(c, values, values_len)?;
             let delete = select == LOOKUP_AND_DELETE;
-            let (n, next) =
-                m.map.sys_batch(c.vcpu, position, k, v, delete).map_err(number)?;
+            let (n, next) = m
+                .map
+                .sys_batch(c.vcpu, position, k, v, delete)
+                .map_err(number)?;
             *done = [n.into(), next.unwrap_or(0), 0, 0, 0, 0, 0];
             next.map(|_| ()).ok_or(errno::ENOENT)
         }
@@ -127,11 +131,13 @@ fn batch_of(c: &Call<'_>, done: &mut [u64; 7]) -> Done {
                 Ok(())
             })
         }
-        DELETE => bytes(c, keys, keys_len)?.chunks_exact(key_size.max(1) as usize).try_for_each(|k| {
-            delete_one(c, m, k)?;
-            done[0] += 1;
-            Ok(())
-        }),
+        DELETE => bytes(c, keys, keys_len)?
+            .chunks_exact(key_size.max(1) as usize)
+            .try_for_each(|k| {
+                delete_one(c, m, k)?;
+                done[0] += 1;
+                Ok(())
+            }),
         _ => Err(errno::EINVAL),
     }
 }
@@ -144,7 +150,9 @@ fn update_one(c: &Call<'_>, m: &MapObject, key: &[u8], value: &[u8], flags: u64)
     match m.map_type() {
         MapType::ProgArray => {
             let prog = c.rt.objects.prog(handle()?).ok_or(errno::EBADF)?;
-            m.map.sys_update(c.vcpu, key, value, flags).map_err(number)?;
+            m.map
+                .sys_update(c.vcpu, key, value, flags)
+                .map_err(number)?;
             set_prog(c, m, key, Some(Arc::clone(prog)));
             Ok(())
         }
@@ -173,12 +181,19 @@ fn set_prog(c: &Call<'_>, m: &MapObject, key: &[u8], prog: Option<Arc<crate::pro
 }
 
 fn map<'a>(c: &Call<'a>) -> Result<&'a MapObject, i32> {
-    c.rt.objects.map(c.arg[0] as u32).map(|m| &**m).ok_or(errno::EBADF)
+    c.rt.objects
+        .map(c.arg[0] as u32)
+        .map(|m| &**m)
+        .ok_or(errno::EBADF)
 }
 
 fn writable<'a>(c: &Call<'a>) -> Result<&'a MapObject, i32> {
     let m = map(c)?;
-    if m.frozen.load(Ordering::Relaxed) { Err(errno::EPERM) } else { Ok(m) }
+    if m.frozen.load(Ordering::Relaxed) {
+        Err(errno::EPERM)
+    } else {
+        Ok(m)
+    }
 }
 
 /// Bytes per key and per value as the host passes them.

@@ -37,7 +37,10 @@ impl ProgSlots {
     pub fn replace(&self, index: u32, prog: Option<Arc<Prog>>) -> Option<Arc<Prog>> {
         let mut progs = self.progs.lock();
         if let Some(entry) = self.entries.get(index as usize) {
-            entry.store(prog.as_ref().map_or(0, |p| p.tail_entry()), Ordering::Release);
+            entry.store(
+                prog.as_ref().map_or(0, |p| p.tail_entry()),
+                Ordering::Release,
+            );
         }
         match prog {
             Some(p) => progs.insert(index, p),

@@ -56,8 +56,11 @@ impl Grace {
     /// Takes what nobody can look up any more; drops what has waited long enough.
     /// `vcpu` is the caller's, whose own request counts as ended.
     pub fn retire(&self, vcpu: u32, what: Box<dyn Any + Send>) {
-        let mut seen: Vec<u64> =
-            self.epochs.iter().map(|e| e.load(Ordering::SeqCst)).collect();
+        let mut seen: Vec<u64> = self
+            .epochs
+            .iter()
+            .map(|e| e.load(Ordering::SeqCst))
+            .collect();
         if let Some(own) = seen.get_mut(vcpu as usize) {
             *own = 0;
         }

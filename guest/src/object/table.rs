@@ -49,7 +49,11 @@ impl Table {
     pub fn new(seed: u64) -> Self {
         Self {
             slots: (0..SLOTS).map(|_| AtomicPtr::default()).collect(),
-            free: Mutex::new(Free { list: Vec::new(), fresh: 0, generation: seed as u16 | 1 }),
+            free: Mutex::new(Free {
+                list: Vec::new(),
+                fresh: 0,
+                generation: seed as u16 | 1,
+            }),
         }
     }
 
@@ -57,7 +61,9 @@ impl Table {
     pub fn insert(&self, object: Object) -> Option<u32> {
         let (index, handle) = self.free.lock().take()?;
         let entry = Box::into_raw(Box::new(Entry { handle, object }));
-        self.slots.get(index as usize)?.store(entry, Ordering::Release);
+        self.slots
+            .get(index as usize)?
+            .store(entry, Ordering::Release);
         Some(handle)
     }
 

@@ -36,8 +36,14 @@ pub struct Full;
 impl Arena {
     /// All of `[base, base + len)` is free.
     pub fn new(machine: &'static dyn Machine, base: u64, len: u64) -> Self {
-        let state = State { free: alloc::vec![(base, base + len)], populated: base };
-        Self { machine, state: Mutex::new(state) }
+        let state = State {
+            free: alloc::vec![(base, base + len)],
+            populated: base,
+        };
+        Self {
+            machine,
+            state: Mutex::new(state),
+        }
     }
 
     /// Places the code that `make` produces, given the address where it will be.
@@ -46,7 +52,11 @@ impl Arena {
         make: impl FnOnce(u64) -> Result<Vec<u8>, E>,
     ) -> Result<Span, E> {
         let mut state = self.state.lock();
-        let largest = state.free.iter().enumerate().max_by_key(|(_, (b, e))| e - b);
+        let largest = state
+            .free
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (b, e))| e - b);
         let (i, &(begin, end)) = largest.ok_or(Full)?;
         let mut bytes = make(begin)?;
         let len = bytes.len() as u64;

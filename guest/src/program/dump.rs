@@ -9,11 +9,18 @@ pub fn dump(c: &Call<'_>) -> Answer {
     let [handle, off, len, what, ..] = c.arg;
     let prog = c.rt.objects.prog(handle as u32).ok_or(errno::EBADF)?;
     let bytes: Vec<u8> = match what {
-        0 => prog.program.insns.iter().flat_map(|i| i.to_bytes()).collect(),
+        0 => prog
+            .program
+            .insns
+            .iter()
+            .flat_map(|i| i.to_bytes())
+            .collect(),
         1 => crate::memory::bytes(prog.span().addr, prog.span().len).to_vec(),
         _ => return Err(errno::EINVAL),
     };
-    let fit = bytes.get(..bytes.len().min(len as usize)).unwrap_or_default();
+    let fit = bytes
+        .get(..bytes.len().min(len as usize))
+        .unwrap_or_default();
     c.rt.shared.copy_in(off, fit).ok_or(errno::EFAULT)?;
     Ok([bytes.len() as u64, 0, 0, 0, 0, 0, 0])
 }

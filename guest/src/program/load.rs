@@ -51,13 +51,23 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let insns = instructions(rt, rec)?;
     let program = judge(rt, rec, prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
-    let maps = program.maps.iter().filter_map(|&h| rt.objects.map(h).cloned()).collect();
+    let maps = program
+        .maps
+        .iter()
+        .filter_map(|&h| rt.objects.map(h).cloned())
+        .collect();
     let code = match rt.boot.flags & boot_flags::INTERPRET {
         0 => Some(compile(rt, rec, &program)?),
         _ => None,
     };
     let flat = (rec.flat_min, rec.flat_max);
-    let prog = Arc::new(Prog { prog_type, program, code, maps, flat });
+    let prog = Arc::new(Prog {
+        prog_type,
+        program,
+        code,
+        maps,
+        flat,
+    });
     let full = || refuse(errno::ENOMEM, "the VM has too many objects");
     rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
 }
@@ -65,7 +75,10 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
 /// The program as the host wrote it.
 fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
     if rec.insn_cnt == 0 || rec.insn_cnt > limits::COMPLEXITY_INSNS {
-        return Err(refuse(errno::E2BIG, "the number of instructions is not in 1..=1000000"));
+        return Err(refuse(
+            errno::E2BIG,
+            "the number of instructions is not in 1..=1000000",
+        ));
     }
     let bytes = rt.shared.bytes(rec.insns, u64::from(rec.insn_cnt) * 8);
     let bytes = bytes.ok_or_else(|| refuse(errno::EFAULT, "the instructions lie outside"))?;
@@ -74,9 +87,16 @@ fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
 }
 
 fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> {
-    let bytes = rt.shared.bytes(rec.global_funcs, u64::from(rec.global_func_cnt) * 4);
+    let bytes = rt
+        .shared
+        .bytes(rec.global_funcs, u64::from(rec.global_func_cnt) * 4);
     let bytes = bytes.ok_or_else(|| refuse(errno::EFAULT, "the function list lies outside"))?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+    Ok(bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| u32::from_le_bytes(*b))
+        .collect())
 }
 
 /// Verifies (or does not, where the VM was booted so) and delivers the log.
@@ -89,7 +109,11 @@ fn judge(
     let start = rt.clock.now();
     let outcome = if rt.boot.flags & boot_flags::VERIFIER_OFF != 0 {
         let verdict = verifier::unverified(insns);
-        Outcome { verdict, stats: Stats::default(), log: String::new() }
+        Outcome {
+            verdict,
+            stats: Stats::default(),
+            log: String::new(),
+        }
     } else {
         let global_funcs = global_functions(rt, rec)?;
         let desc = ProgramDesc {
@@ -98,7 +122,10 @@ fn judge(
             attach_type: rec.attach_type,
             flags: rec.flags,
             gpl: license::gpl_compatible(&rec.license),
-            flat: FlatMemory { min: rec.flat_min, max: rec.flat_max },
+            flat: FlatMemory {
+                min: rec.flat_min,
+                max: rec.flat_max,
+            },
             global_funcs: &global_funcs,
         };
         let budget = rec.time_budget_ns;
@@ -107,7 +134,11 @@ fn judge(
             0 => limits::COMPLEXITY_INSNS,
             n => n,
         };
-        let opts = Options { log_level: rec.log_level, insn_budget, out_of_time: &late };
+        let opts = Options {
+            log_level: rec.log_level,
+            insn_budget,
+            out_of_time: &late,
+        };
         verifier::verify(&desc, rt, &opts)
     };
     rec.verify_ns = rt.clock.now().wrapping_sub(start);
@@ -122,7 +153,8 @@ fn judge(
 fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Compiled, Reject> {
     let start = rt.clock.now();
     let (mut entry, mut tail_entry) = (0, 0);
-    rt.place_trampoline().map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
+    rt.place_trampoline()
+        .map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
     let placed = rt.arena.place(|base| {
         let code = jit::compile(program, rt, rt, base)?;
         entry = base + u64::from(code.entries.first().copied().unwrap_or(0));
@@ -140,7 +172,12 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     rec.jit_ns = rt.clock.now().wrapping_sub(start);
     rec.jited_len = span.len as u32;
     rec.jited_addr = span.addr;
-    Ok(Compiled { arena: Arc::clone(&rt.arena), span, entry, tail_entry })
+    Ok(Compiled {
+        arena: Arc::clone(&rt.arena),
+        span,
+        entry,
+        tail_entry,
+    })
 }
 
 enum Unplaced {
@@ -161,7 +198,12 @@ impl From<JitError> for Unplaced {
 }
 
 fn refuse(errno: i32, reason: &str) -> Reject {
-    Reject { errno, insn: None, reason: reason.into(), unsupported: false }
+    Reject {
+        errno,
+        insn: None,
+        reason: reason.into(),
+        unsupported: false,
+    }
 }
 
 fn clear_answer(rec: &mut LoadRecord) {

@@ -23,7 +23,9 @@ pub fn deliver(shared: Shared, rec: &LoadRecord, log: &str) -> (u32, Result<(), 
         Some(excess) => log.as_bytes().get(excess..).unwrap_or_default(),
     };
     let end = rec.log + kept.len() as u64;
-    let written = shared.copy_in(rec.log, kept).and_then(|()| shared.copy_in(end, &[0]));
+    let written = shared
+        .copy_in(rec.log, kept)
+        .and_then(|()| shared.copy_in(end, &[0]));
     let fits = need <= rec.log_len;
     let status = match written {
         None => Err(errno::EFAULT),

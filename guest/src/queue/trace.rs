@@ -18,7 +18,11 @@ impl Trace {
     pub fn new(shared: Shared, vcpu: u32) -> Option<Self> {
         let at = queue_block(vcpu);
         let head = shared.dword(at + block::TRACE_HEAD)?;
-        Some(Self { shared, base: at + block::TRACE, head })
+        Some(Self {
+            shared,
+            base: at + block::TRACE,
+            head,
+        })
     }
 
     /// Appends text.

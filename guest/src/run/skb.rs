@@ -107,7 +107,10 @@ fn packet_type(eth: u64) -> u32 {
 fn protocol(eth: u64, len: u32) -> u32 {
     let field = |at: u64| {
         let b = memory::bytes(eth + at, 2);
-        [b.first().copied().unwrap_or(0), b.get(1).copied().unwrap_or(0)]
+        [
+            b.first().copied().unwrap_or(0),
+            b.get(1).copied().unwrap_or(0),
+        ]
     };
     let raw = field(12);
     let order = |b: [u8; 2]| u32::from(u16::from_ne_bytes(b));
@@ -115,15 +118,26 @@ fn protocol(eth: u64, len: u32) -> u32 {
         return order(raw);
     }
     // ETH_P_802_3 for Novell's raw 802.3, else ETH_P_802_2.
-    if len >= ETH_HLEN + 2 && field(14) == [0xff, 0xff] { order([0, 1]) } else { order([0, 4]) }
+    if len >= ETH_HLEN + 2 && field(14) == [0xff, 0xff] {
+        order([0, 1])
+    } else {
+        order([0, 4])
+    }
 }
 
 /// Takes over the caller's context: EINVAL for fields that can't be given.
 #[cold]
 fn given(env: &Env<'_>, p: &Packet) -> Result<(), i32> {
     let c = context_in::<{ f::SIZE as usize }>(env, p)?;
-    let allowed = |off: usize| GIVEN.iter().any(|&(b, e)| (b as usize..e as usize).contains(&off));
-    if c.iter().enumerate().any(|(off, &b)| b != 0 && !allowed(off)) {
+    let allowed = |off: usize| {
+        GIVEN
+            .iter()
+            .any(|&(b, e)| (b as usize..e as usize).contains(&off))
+    };
+    if c.iter()
+        .enumerate()
+        .any(|(off, &b)| b != 0 && !allowed(off))
+    {
         return Err(errno::EINVAL);
     }
     let len = env.ctx.get(f::LEN);

@@ -57,7 +57,10 @@ fn given(env: &Env<'_>, p: &Packet, b: Bounds) -> Result<(), i32> {
         && meta % 4 == 0
         && meta <= META_MAX
         && field(&c, md::EGRESS_IFINDEX) == 0;
-    let (ifindex, queue) = (field(&c, md::INGRESS_IFINDEX), field(&c, md::RX_QUEUE_INDEX));
+    let (ifindex, queue) = (
+        field(&c, md::INGRESS_IFINDEX),
+        field(&c, md::RX_QUEUE_INDEX),
+    );
     if !sound || (ifindex == 0 && queue != 0) {
         return Err(errno::EINVAL);
     }

@@ -1,0 +1,73 @@
+//! `bpfvisor verify`: the verifier's verdict and log.
+
+use crate::cli::VerifyArgs;
+use anyhow::{Context, Result, bail};
+use bpfvisor::object::{LoadOptions, ObjectFile};
+use bpfvisor::{Error, MAX_PACKET, Vm};
+
+/// Verifies each program, prints the logs, fails where one is not accepted.
+pub fn verify(args: &VerifyArgs) -> Result<()> {
+    let file = ObjectFile::open(&args.object)
+        .with_context(|| format!("cannot load {}", args.object.display()))?;
+    let names = programs(&file, args.prog.as_deref())?;
+    let vm = args.vm.builder().boot()?;
+    let mut refused = 0;
+    for name in &names {
+        if !one(&file, &vm, name, args.log_level)? {
+            refused += 1;
+        }
+    }
+    if refused > 0 {
+        bail!("{refused} of {} programs not accepted", names.len());
+    }
+    Ok(())
+}
+
+/// The named program, or all.
+pub fn programs(file: &ObjectFile, wanted: Option<&str>) -> Result<Vec<String>> {
+    if wanted.is_some() {
+        return Ok(vec![crate::run::choose(file, wanted)?]);
+    }
+    let all: Vec<String> = file.programs().map(|p| p.name.into()).collect();
+    if all.is_empty() {
+        bail!("the object has no programs (functions in sections such as \"xdp\")");
+    }
+    Ok(all)
+}
+
+fn one(file: &ObjectFile, vm: &Vm, name: &str, log_level: u32) -> Result<bool> {
+    let options = LoadOptions {
+        programs: vec![name.into()],
+        log_level,
+        flat: (0, MAX_PACKET as u32),
+    };
+    println!("program {name}");
+    match file.load(vm, &options) {
+        Ok(object) => {
+            if let Some(program) = object.program(name) {
+                print_log(&program.info().log);
+                println!(
+                    "accepted: {} instructions processed",
+                    program.info().processed
+                );
+            }
+            Ok(true)
+        }
+        Err(Error::Program(r)) => {
+            print_log(&r.log);
+            println!("{r}");
+            Ok(false)
+        }
+        Err(e @ Error::Caller(_)) => {
+            println!("{e}");
+            Ok(false)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn print_log(log: &str) {
+    if !log.is_empty() {
+        println!("{}", log.trim_end());
+    }
+}
