@@ -177,7 +177,7 @@ impl Region {
         let ptr = unsafe { self.ptr.add(off as usize) };
         Some(Region {
             ptr,
-            len,
+            len: len & !(ALIGN as u64 - 1),
             _owner: self._owner.clone(),
         })
     }
