@@ -118,7 +118,7 @@ pub fn proto(id: u32) -> Option<Proto> {
 }
 
 fn changes_packet(id: u32) -> bool {
-    matches!(id, 9 | 10 | 11 | 12 | 18 | 19 | 38 | 39 | 43 | 44 | 50 | 54 | 65)
+    matches!(id, 9 | 10 | 11 | 18 | 19 | 38 | 39 | 43 | 44 | 50 | 54 | 65)
 }
 
 fn packet_args(id: u32) -> bool {

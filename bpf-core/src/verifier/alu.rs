@@ -136,7 +136,10 @@ impl Verifier<'_> {
     }
 
     fn scalars(&mut self, i: &Insn, width: Width, dst: &Reg, src: &Reg) -> Reg {
-        let mut new = Reg::scalar(Scalar::alu(operation(i), width, &dst.num, &src.num));
+        let mut new = Reg::UNKNOWN;
+        if tracked(operation(i), width, &src.num) {
+            new.num = Scalar::alu(operation(i), width, &dst.num, &src.num);
+        }
         new.node = self.nodes.join(dst.node, src.node);
         if operation(i) == AluOp::Add
             && width == Width::W64
@@ -275,6 +278,19 @@ fn check_sane(r: &Reg) -> Res<()> {
         bail!(EINVAL, "{name} pointer offset {off} is not allowed");
     }
     unbounded(name, &r.num)
+}
+
+/// Operations whose results Linux keeps bounds of. We could know more of the
+/// others, but then accepted programs would not load elsewhere.
+fn tracked(op: AluOp, width: Width, src: &Scalar) -> bool {
+    match op {
+        AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => false,
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match width {
+            Width::W64 => src.as_const().is_some_and(|n| n < 64),
+            Width::W32 => src.as_const_low().is_some_and(|n| n < 32),
+        },
+        _ => true,
+    }
 }
 
 fn swap(i: &Insn) -> Swap {

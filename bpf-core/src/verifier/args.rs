@@ -9,10 +9,12 @@ use super::{branch, context};
 use crate::helper::{self, Arg, Proto, Ret};
 use crate::uapi::errno::{EACCES, EFAULT, EINVAL};
 use crate::uapi::{MapType, map_flags};
+use alloc::vec::Vec;
 
 pub(crate) const TAIL_CALL: u32 = 12;
 const MAP_LOOKUP: u32 = 1;
 const SPIN_LOCK: u32 = 93;
+const SNPRINTF: u32 = 165;
 pub(crate) const SPIN_UNLOCK: u32 = 94;
 
 /// What the arguments of one call taught.
@@ -26,6 +28,7 @@ struct Call {
     /// Stack memory that the helper initialises.
     written: Option<(u8, i32)>,
     released: u32,
+    text: Option<Vec<u8>>,
 }
 
 impl Verifier<'_> {
@@ -133,7 +136,10 @@ impl Verifier<'_> {
                 call.func = Some(reg);
                 Ok(())
             }
-            Arg::ConstStr => self.const_str(named),
+            Arg::ConstStr => {
+                call.text = Some(self.const_str(named)?);
+                Ok(())
+            }
         }
     }
 
@@ -159,7 +165,7 @@ impl Verifier<'_> {
             return Some(0);
         }
         let spilled = bytes.iter().all(|b| *b == super::state::Byte::Spill);
-        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill && !slot.is_full_spill() {
+        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill {
             return None;
         }
         let v = slot.reg.as_const()?;
@@ -249,7 +255,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn const_str(&mut self, r: Named<'_>) -> Res<()> {
+    fn const_str(&mut self, r: Named<'_>) -> Res<Vec<u8>> {
         let nr = r.nr;
         let m = self.map_of(r.reg).clone();
         if !(m.frozen && m.flags & map_flags::RDONLY_PROG != 0) {
@@ -263,12 +269,12 @@ impl Verifier<'_> {
         }
         let start = i64::from(r.reg.off) + var as i64;
         self.map_region(r, r.reg.off, m.value_size as i32 - start as i32, false)?;
-        let mut at = start as u32;
-        while at < m.value_size {
-            if self.table.read_constant(m.handle, at, 1) == Some(0) {
-                return Ok(());
+        let mut text = Vec::new();
+        for at in start as u32..m.value_size {
+            match self.table.read_constant(m.handle, at, 1) {
+                Some(0) => return Ok(text),
+                b => text.push(b.unwrap_or(0) as u8),
             }
-            at += 1;
         }
         bail!(EINVAL, "string is not zero-terminated")
     }
@@ -331,6 +337,15 @@ impl Verifier<'_> {
                     Reg::NOT_INIT,
                 ];
                 self.push_callback(pc, id, args, &f)?;
+            }
+            SNPRINTF => {
+                let data = self.reg(5).num.tnum();
+                let (Some(text), 0) = (&call.text, data.value % 8) else {
+                    bail!(EINVAL, "R5 is not the size of an array of u64")
+                };
+                if !super::format::fits(text, data.value / 8) {
+                    bail!(EINVAL, "Invalid format string");
+                }
             }
             LOOP => {
                 let Some(f) = call.func else { bail!(EFAULT, "callback without function") };

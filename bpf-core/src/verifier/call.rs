@@ -1,5 +1,4 @@
 //! Jumps without a condition, calls and returns.
-use super::domain::{CmpOp, Scalar, Width};
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
 use super::reg::{Kind, Reg};
@@ -47,7 +46,8 @@ impl Verifier<'_> {
     fn may_goto(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         let mut again = self.st.clone();
         again.may_goto_depth += 1;
-        if let Some(old) = self.previous_visit(pc) {
+        let here = self.checkpoints.get(self.st.parent as usize).map_or(u32::MAX, |c| c.parent);
+        if let Some(old) = self.previous_visit(pc, here) {
             self.widen(&old, &mut again);
         }
         (self.aux[pc].fell, self.aux[pc].jumped) = (true, true);
@@ -130,7 +130,7 @@ impl Verifier<'_> {
             return Ok(Next::To(callee.callsite + 1));
         }
         let mut st = self.st.clone();
-        if let Some(old) = self.previous_visit(callee.callsite) {
+        if let Some(old) = self.previous_visit(callee.callsite, self.st.parent) {
             self.widen(&old, &mut st);
         }
         self.st = st;
@@ -157,8 +157,8 @@ impl Verifier<'_> {
     }
 
     /// The last checkpoint on this path at the same instruction and calls.
-    fn previous_visit(&self, pc: usize) -> Option<State> {
-        let mut at = self.st.parent;
+    fn previous_visit(&self, pc: usize, from: u32) -> Option<State> {
+        let mut at = from;
         while let Some(c) = self.checkpoints.get(at as usize) {
             if c.pc == pc
                 && let Some(old) = c.state.as_deref()
@@ -229,11 +229,6 @@ impl Verifier<'_> {
         frame.regs[..6].fill(Reg::NOT_INIT);
         frame.regs[0] = Reg::UNKNOWN;
         Ok(())
-    }
-
-    /// Whether a number is certainly below a limit.
-    pub fn certainly_less(a: &Reg, limit: u64) -> bool {
-        Scalar::branch_outcome(CmpOp::Lt, Width::W64, &a.num, &Scalar::constant(limit)) == Some(true)
     }
 }
 

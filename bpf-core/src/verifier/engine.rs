@@ -66,6 +66,9 @@ pub(crate) struct Pending {
     pub state: State,
     pub pc: usize,
     pub from: usize,
+    /// Length of the log when the path was put off: at level 1 the log tells
+    /// of the path in question alone.
+    pub log_len: usize,
 }
 
 /// Where a path goes after an instruction.
@@ -230,7 +233,10 @@ impl<'a> Verifier<'a> {
                 }
                 Next::Done => {
                     self.path_ended(self.st.parent);
-                    let Some(p) = self.pending.pop() else { return Ok(()) };
+                    let Some(p) = self.pending.pop() else {
+                        self.log.rewind(0);
+                        return Ok(());
+                    };
                     self.log_resume(&p);
                     self.st = p.state;
                     self.pc = p.pc;
@@ -329,7 +335,8 @@ impl<'a> Verifier<'a> {
         if let Some(c) = self.checkpoints.get_mut(state.parent as usize) {
             c.branches += 1;
         }
-        self.pending.push(Pending { state, pc, from });
+        let log_len = self.log.text.len();
+        self.pending.push(Pending { state, pc, from, log_len });
         self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
         if self.pending.len() > 8192 {
             bail!(E2BIG, "The sequence of {} jumps is too complex.", self.pending.len());

@@ -49,6 +49,14 @@ impl Log {
         }
     }
 
+    /// At level 1, forgets what was written after a point.
+    pub fn rewind(&mut self, len: usize) {
+        if self.insns() && !self.verbose() {
+            self.text.truncate(len);
+            self.open = false;
+        }
+    }
+
     fn close(&mut self) {
         if core::mem::take(&mut self.open) {
             self.text.push('\n');
@@ -107,12 +115,14 @@ impl Verifier<'_> {
         if !self.log.insns() {
             return;
         }
+        self.log.rewind(p.log_len);
         self.log.close();
         if self.log.verbose() {
             let state = state_text(&p.state);
             let _ = writeln!(self.log.text, "\nfrom {} to {}: {state}", p.from, p.pc);
             self.log.whole = false;
         } else {
+            self.log.text.push(' ');
             self.log.whole = true;
         }
     }

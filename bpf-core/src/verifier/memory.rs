@@ -3,7 +3,7 @@ use super::context;
 use super::domain::{Scalar, Width};
 use super::engine::Verifier;
 use super::reg::{Kind, MAX_VAR_OFF, Reg};
-use super::reject::{Res, bail};
+use super::reject::{Res, bail, unsupported};
 use crate::insn::{Insn, op};
 use crate::program::MapDesc;
 use crate::uapi::errno::{EACCES, EINVAL};
@@ -182,6 +182,8 @@ impl Verifier<'_> {
                 }
                 self.packet_region(named, at, size, false)?;
             }
+            Kind::MapPtr if write => bail!(EACCES, "only read from bpf_map is supported"),
+            Kind::MapPtr => unsupported!("reading the kernel's map structure through R{nr}"),
             _ => invalid_access(named)?,
         }
         if size < 8 && value.is_scalar() && !write {

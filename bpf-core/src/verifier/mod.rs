@@ -13,6 +13,7 @@ mod cfg;
 mod context;
 mod depth;
 mod engine;
+mod format;
 mod live;
 mod log;
 mod maps;
