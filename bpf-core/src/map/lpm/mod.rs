@@ -47,7 +47,11 @@ const FRESH: u64 = 12;
 /// List of free nodes, linked through their first child.
 const FREE: u64 = 16;
 
-/// In a node: two links to children, a link being an index and 1, 0 none.
+/// What links count in: a link is a node's offset in such units, 0 none. One
+/// that names no node's beginning still lies in the storage.
+const UNIT: u64 = 8;
+
+/// In a node: two links to children.
 const CHILD: u64 = 0;
 /// In a node: length of the prefix in bits.
 const LENGTH: u64 = 8;
@@ -82,6 +86,8 @@ pub(super) struct Lpm {
     key_size: usize,
     value_size: usize,
     capacity: u32,
+    /// Offset of the last node.
+    last: u64,
 }
 
 /// A node, by its offset.
@@ -91,6 +97,7 @@ struct Node(u64);
 impl Lpm {
     pub(super) fn new(geo: &Geometry, l: LpmLayout, region: Region) -> Lpm {
         Lpm {
+            last: l.base + u64::from(l.nodes - 1) * l.stride,
             region,
             l,
             key_size: geo.key_size as usize,
@@ -111,13 +118,13 @@ impl Lpm {
     /// The node that the link at `off` names.
     #[inline(always)]
     fn follow(&self, off: u64) -> Option<Node> {
-        let i = self.region.load_u32(off).wrapping_sub(1);
-        (i < self.l.nodes).then(|| Node(self.l.base + u64::from(i) * self.l.stride))
+        let at = u64::from(self.region.load_u32(off)) * UNIT;
+        (at >= self.l.base && at <= self.last).then_some(Node(at))
     }
 
     /// The link that names a node.
     fn link_to(&self, node: Option<Node>) -> u32 {
-        node.map_or(0, |n| ((n.0 - self.l.base) / self.l.stride) as u32 + 1)
+        node.map_or(0, |n| (n.0 / UNIT) as u32)
     }
 
     /// Offset of a node's link to a child.

@@ -35,6 +35,9 @@ impl<'a> Prefix<'a> {
     /// Bit `i`; 0 behind the end.
     #[inline(always)]
     pub(super) fn bit(&self, i: u32) -> bool {
+        if i < 64 {
+            return self.first << i >> 63 != 0;
+        }
         let byte = self.data.get(i as usize / 8).copied().unwrap_or(0);
         byte >> (7 - i % 8) & 1 != 0
     }
