@@ -2,6 +2,8 @@
 //!
 //! Any engine that runs programs can go through [`cases`] and compare.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+pub mod random;
+
 use bpf_core::asm::assemble;
 use bpf_core::insn::Insn;
 use bpf_core::interp::hosted::Hosted;
