@@ -257,3 +257,40 @@ fn an_inner_map_must_be_like_the_template() {
         w.load(ProgType::Xdp, &text);
     }
 }
+
+#[test]
+fn a_reserved_record_is_committed_to_its_ring() {
+    for w in World::both() {
+        let ring = w.map(MapType::Ringbuf, 0, 0, 4096);
+        let p = w.load(
+            ProgType::Xdp,
+            &format!(
+                "r1 = map[id:{ring}]\n r2 = 8\n r3 = 0\n call 131\n if r0 == 0 goto +4
+                 *(u64 *)(r0 +0) = 7\n r1 = r0\n r2 = 0\n call 132\n r1 = map[id:{ring}]\n r2 = 0
+                 call 134\n exit"
+            ),
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 16);
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 32);
+    }
+}
+
+#[test]
+fn a_callback_sees_every_element() {
+    for w in World::both() {
+        let m = w.map(MapType::Hash, 4, 8, 8);
+        for i in 1..=3u8 {
+            w.update(m, &[i, 0, 0, 0], &[i, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        let p = w.load(
+            ProgType::Xdp,
+            &format!(
+                "*(u64 *)(r10 -8) = 0\n r1 = map[id:{m}]\n r2 = subprog[each]\n r3 = r10\n r3 += -8
+                 r4 = 0\n call 164\n r1 = *(u64 *)(r10 -8)\n r0 *= 100\n r0 += r1\n exit
+                 each:\n r1 = *(u64 *)(r3 +0)\n r2 = *(u64 *)(r4 +0)\n r2 += r1
+                 *(u64 *)(r4 +0) = r2\n r0 = 0\n exit"
+            ),
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 306);
+    }
+}
