@@ -14,7 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const PROGRAMS: [&str; 9] = [
-    "trivial", "array_loop", "branches", "compare", "copy", "fnv", "jhash", "logarithm", "primes",
+    "trivial",
+    "array_loop",
+    "branches",
+    "compare",
+    "copy",
+    "fnv",
+    "jhash",
+    "logarithm",
+    "primes",
 ];
 
 /// Median nanoseconds of a run.
@@ -85,7 +93,11 @@ fn ours(object: &Object, values: &[u64]) -> (f64, u64, usize) {
 }
 
 fn rbpf_time(object: &Object) -> (f64, u64) {
-    let bytes: Vec<u8> = object.insns.iter().flat_map(|i| Insn::to_bytes(*i)).collect();
+    let bytes: Vec<u8> = object
+        .insns
+        .iter()
+        .flat_map(|i| Insn::to_bytes(*i))
+        .collect();
     let mut vm = rbpf::EbpfVmNoData::new(Some(&bytes)).unwrap();
     vm.register_helper(1, lookup).unwrap();
     vm.jit_compile().unwrap();
@@ -100,7 +112,10 @@ fn beside_rbpf() {
     let values = vec![0_u64; ENTRIES as usize];
     VALUES.store(values.as_ptr() as u64, Ordering::Relaxed);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources/bench");
-    println!("{:12} {:>10} {:>10} {:>6} {:>6}", "program", "ns", "rbpf ns", "ratio", "bytes");
+    println!(
+        "{:12} {:>10} {:>10} {:>6} {:>6}",
+        "program", "ns", "rbpf ns", "ratio", "bytes"
+    );
     let mut product = 1.0;
     for name in PROGRAMS {
         let elf = std::fs::read(dir.join(format!("{name}.o"))).expect("a benchmark object");
@@ -108,10 +123,19 @@ fn beside_rbpf() {
         let (ns, result, bytes) = ours(&object, &values);
         let (other, expected) = rbpf_time(&object);
         product *= other / ns;
-        println!("{name:12} {ns:10.1} {other:10.1} {:6.2} {bytes:6}", other / ns);
-        assert!(result == expected || !object.map_loads.is_empty(), "{name}: {result:#x}, rbpf {expected:#x}");
+        println!(
+            "{name:12} {ns:10.1} {other:10.1} {:6.2} {bytes:6}",
+            other / ns
+        );
+        assert!(
+            result == expected || !object.map_loads.is_empty(),
+            "{name}: {result:#x}, rbpf {expected:#x}"
+        );
     }
-    println!("geometric mean {:.2}", f64::powf(product, 1.0 / PROGRAMS.len() as f64));
+    println!(
+        "geometric mean {:.2}",
+        f64::powf(product, 1.0 / PROGRAMS.len() as f64)
+    );
 }
 
 /// Nanoseconds of compilation per instruction.
@@ -131,11 +155,17 @@ fn compile_time() {
         }
         p.extend([mov64_reg(0, 3), exit()]);
         let prog = single(&p, 0);
-        let host = jit_support::world::Host { features: features() };
+        let host = jit_support::world::Host {
+            features: features(),
+        };
         let ns = time(|| {
             let code = bpf_core::jit::compile(&prog, &Maps::default(), &host, 0x10_0000);
             code.unwrap().bytes.len() as u64
         });
-        println!("{n:8} instructions {:10.1} µs, {:5.1} ns each", ns / 1000.0, ns / n as f64);
+        println!(
+            "{n:8} instructions {:10.1} µs, {:5.1} ns each",
+            ns / 1000.0,
+            ns / n as f64
+        );
     }
 }

@@ -61,7 +61,9 @@ impl Object {
         let data: Vec<Box<[u64]>> = sections.iter().map(section_data).collect();
         let slots = sections[program].bytes.chunks_exact(8);
         let mut object = Object {
-            insns: slots.map(|s| Insn::from_bytes(s.try_into().expect("8"))).collect(),
+            insns: slots
+                .map(|s| Insn::from_bytes(s.try_into().expect("8")))
+                .collect(),
             data,
             map_loads: Vec::new(),
         };
