@@ -6,6 +6,7 @@ pub use ops::{batch, create, delete, free, freeze, lookup, lookup_and_delete, ne
 use slots::ProgSlots;
 
 use crate::Runtime;
+use crate::program::Prog;
 use alloc::sync::Arc;
 use bpf_core::env::MapHeader;
 use bpf_core::map::{Fields, Geometry, Map};
@@ -86,6 +87,11 @@ impl MapObject {
         core::ptr::from_ref(self).expose_provenance() as u64
     }
 
+    /// The program in a slot of a program array.
+    pub fn prog(&self, index: u32) -> Option<Arc<Prog>> {
+        self.progs.as_ref()?.get(index)
+    }
+
     /// What compiled code reads.
     pub fn header(&self) -> &MapHeader {
         &self.header
@@ -96,7 +102,8 @@ impl MapObject {
         self.spin_lock_off
     }
 
-    fn desc(&self) -> MapDesc {
+    /// The map as verifier, compiler and interpreter see it.
+    pub fn desc(&self) -> MapDesc {
         let geo = self.map.geometry();
         let direct = geo.map_type == MapType::Array;
         MapDesc {

@@ -20,7 +20,7 @@ pub struct Prog {
     /// Decides what its context is.
     pub prog_type: ProgType,
     /// The instructions that it consists of now.
-    pub program: Program,
+    pub program: Arc<Program>,
     /// Its machine code; `None` where programs are interpreted.
     code: Option<Compiled>,
     /// The maps whose addresses are in it.

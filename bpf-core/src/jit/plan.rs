@@ -279,6 +279,8 @@ impl<'a> Planner<'a> {
             op::MOD if !by_reg && insn.imm > 0 && insn.off == 0 => insn.imm as u64 - 1,
             op::END if insn.imm == 16 => 0xffff,
             op::END if insn.imm == 32 => LOW,
+            // `le64` and `be64` are in the 32-bit class, but keep all 64 bits.
+            op::END => return u64::MAX,
             _ => whole,
         };
         bound.min(whole)

@@ -24,6 +24,7 @@ impl Verifier<'_> {
     /// JMP and JMP32.
     pub fn jump_class(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         self.jumps += 1;
+        self.st.jumps += 1;
         match i.opcode & 0xf0 {
             op::JA => {
                 let to = super::structure::jump_target(pc, i).unwrap_or(0);

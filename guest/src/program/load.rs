@@ -63,7 +63,7 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let flat = (rec.flat_min, rec.flat_max);
     let prog = Arc::new(Prog {
         prog_type,
-        program,
+        program: Arc::new(program),
         code,
         maps,
         flat,

@@ -1,12 +1,13 @@
 //! Gives random programs to the kernel's verifier and to ours, and reports where
 //! they differ.
 //!
-//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1]
+//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1] [--text 1]
 //!
 //! Prints one minimised example for each of the first `--show` ways in which the
 //! verdicts differ (how, and both reasons without their numbers), then counts,
 //! and the share of programs that the kernel accepts. `--why 1` also counts the
-//! kernel's reasons. Exits with 1 where verdicts differ.
+//! kernel's reasons; with `--text 1` programs that both reject differ also where
+//! the reasons do. Exits with 1 where verdicts differ.
 
 use bpf_core::disasm::listing;
 use bpfvisor_tests::generate::{Kind, Sample, generate};
@@ -21,6 +22,7 @@ struct Args {
     kind: Kind,
     show: usize,
     why: bool,
+    text: bool,
 }
 
 impl Args {
@@ -31,6 +33,7 @@ impl Args {
             kind: Kind::Bounds,
             show: 5,
             why: false,
+            text: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -40,6 +43,7 @@ impl Args {
                 "--seed" => args.seed = number()?,
                 "--count" => args.count = number()?,
                 "--show" => args.show = number()? as usize,
+                "--text" => args.text = number()? == 1,
                 "--why" => args.why = number()? == 1,
                 "--kind" => {
                     let unknown = format!("--kind {value}: not alu, bounds or mutant");
@@ -113,7 +117,11 @@ impl Report {
             let reason = shape(&referee.kernel(&sample, 1).reason);
             *self.reasons.entry(reason).or_default() += 1;
         }
-        if agreement.is_disagreement() {
+        let other_words = args.text && agreement == Agreement::BothReject && {
+            let (_, kernel, ours) = way(referee, &sample);
+            kernel != ours
+        };
+        if agreement.is_disagreement() || other_words {
             self.differ(args, referee, seed, &sample);
         }
     }
@@ -149,17 +157,28 @@ impl Report {
 fn way(referee: &Referee, sample: &Sample) -> (Agreement, String, String) {
     let (kernel, ours) = (referee.kernel(sample, 1), referee.ours(sample));
     let agreement = Agreement::of(&kernel, &ours);
-    (agreement, shape(&kernel.reason), shape(&ours.reason))
+    let ours = shape(&ours.reason);
+    let ours = ours.strip_prefix("#: ").unwrap_or(&ours);
+    (agreement, shape(&kernel.reason), ours.to_owned())
 }
 
 /// A reason without its numbers.
 fn shape(reason: &str) -> String {
     let mut out = String::new();
-    for c in reason.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
+    for word in reason.split_inclusive([' ', ',', '=', '(', ')', ';']) {
+        let hex = word.strip_prefix("0x").map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_hexdigit());
+            &rest[end.unwrap_or(rest.len())..]
+        });
+        if hex.is_some() {
+            out.push('#');
+        }
+        for c in hex.unwrap_or(word).chars() {
+            match c {
+                '0'..='9' if out.ends_with('#') => {}
+                '0'..='9' => out.push('#'),
+                c => out.push(c),
+            }
         }
     }
     out
