@@ -14,7 +14,7 @@ use bpf_core::uapi::MapType;
 const LOOP: u32 = 181;
 
 fn program(text: &str) -> Program {
-    common::unverified(assemble(text).unwrap())
+    common::raw(assemble(text).unwrap())
 }
 
 fn run(text: &str, host: &mut Hosted) -> Result<u64, Trap> {

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 use crate::Runtime;
 use crate::program::Prog;
+use crate::run::Bridge;
 use bpf_core::env::RunEnv;
 use bpf_core::uapi::sk_buff;
 use core::cell::{Cell, UnsafeCell};
+use core::ptr::NonNull;
 
 /// The environment of a run. Compiled code knows where it lies, reads and writes
 /// its first part, and passes it to every helper. Everything that changes is in
@@ -29,7 +31,9 @@ pub struct Env<'a> {
     pub mac: Cell<u64>,
     /// Address of the network header.
     pub network: Cell<u64>,
-    /// Seed state of `bpf_get_hash_recalc`: whether the hash was computed.
+    /// Where helpers call back to while the program is interpreted.
+    pub bridge: Cell<Option<NonNull<Bridge>>>,
+    /// Whether the packet's flow hash was computed.
     pub hashed: Cell<bool>,
 }
 
@@ -46,6 +50,7 @@ impl<'a> Env<'a> {
             hard_end: Cell::new(0),
             mac: Cell::new(0),
             network: Cell::new(0),
+            bridge: Cell::new(None),
             hashed: Cell::new(false),
         }
     }

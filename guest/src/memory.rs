@@ -5,6 +5,8 @@
 //! contained by the VM. This file turns such addresses into slices, and is the
 //! only place that does.
 #![allow(unsafe_code)]
+use bpf_core::insn::Size;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes that the verifier vouched for, to be read. Valid while the program that
 /// passed them waits for its helper; so is every slice made here.
@@ -66,11 +68,54 @@ pub fn store_u64(addr: u64, value: u64) {
     unsafe { (addr as *mut u64).write_unaligned(value) }
 }
 
+/// Reads as an interpreted program does: any size, extended with zeros.
+#[inline]
+pub fn load(addr: u64, size: Size) -> u64 {
+    // SAFETY: as for `bytes`.
+    unsafe {
+        match size {
+            Size::B => u64::from((addr as *const u8).read()),
+            Size::H => u64::from((addr as *const u16).read_unaligned()),
+            Size::W => u64::from((addr as *const u32).read_unaligned()),
+            Size::DW => (addr as *const u64).read_unaligned(),
+        }
+    }
+}
+
+/// Writes as an interpreted program does.
+#[inline]
+pub fn store(addr: u64, size: Size, value: u64) {
+    // SAFETY: as for `bytes_mut`.
+    unsafe {
+        match size {
+            Size::B => (addr as *mut u8).write(value as u8),
+            Size::H => (addr as *mut u16).write_unaligned(value as u16),
+            Size::W => (addr as *mut u32).write_unaligned(value as u32),
+            Size::DW => (addr as *mut u64).write_unaligned(value),
+        }
+    }
+}
+
+/// Changes a word or double word atomically and gives what was there.
+pub fn update(addr: u64, size: Size, mut change: impl FnMut(u64) -> u64) -> u64 {
+    let order = Ordering::SeqCst;
+    if size == Size::DW {
+        // SAFETY: as for `bytes_mut`; the verifier checked the alignment.
+        let word = unsafe { AtomicU64::from_ptr(addr as *mut u64) };
+        return word
+            .fetch_update(order, order, |old| Some(change(old)))
+            .unwrap_or(0);
+    }
+    let word = lock_word(addr);
+    let old = word.fetch_update(order, order, |old| Some(change(old.into()) as u32));
+    old.unwrap_or(0).into()
+}
+
 /// A lock word in a map value.
 #[inline]
-pub fn lock_word<'a>(addr: u64) -> &'a core::sync::atomic::AtomicU32 {
+pub fn lock_word<'a>(addr: u64) -> &'a AtomicU32 {
     // SAFETY: the verifier proved a `struct bpf_spin_lock`, aligned to 4, there.
-    unsafe { core::sync::atomic::AtomicU32::from_ptr(addr as *mut u32) }
+    unsafe { AtomicU32::from_ptr(addr as *mut u32) }
 }
 
 /// Asks the processor to fetch what will be needed soon.

@@ -1,11 +1,13 @@
 //! Running programs: one packet often, or many packets once.
 mod enter;
 mod flat;
+mod interpret;
 mod packet;
 mod skb;
 mod xdp;
 
 pub use enter::call;
+pub use interpret::Bridge;
 pub use packet::ETH_HLEN;
 pub use skb::{set_data as set_skb_data, span as skb_span};
 pub use xdp::META_MAX;
@@ -49,7 +51,7 @@ fn single_of<K: Kind>(c: &Call<'_>, prog: &Prog, mut run: Run) -> Answer {
     let [r1, r2] = K::begin(&env, &run.packet)?;
     let timed = run.flags & run_flags::TIMED != 0;
     let start = if timed { c.rt.clock.now() } else { 0 };
-    let mut r0 = 0;
+    let mut r0 = Ok(0);
     c.rt.set_phase(c.vcpu, Phase::Program);
     for _ in 0..run.repeat.max(1) {
         r0 = enter::run(&env, prog, r1, r2);
@@ -60,6 +62,7 @@ fn single_of<K: Kind>(c: &Call<'_>, prog: &Prog, mut run: Run) -> Answer {
     } else {
         0
     };
+    let r0 = r0?;
     K::end(&env, &mut run.packet)?;
     let Packet { data, len, .. } = run.packet;
     let result = RunResult {
@@ -125,6 +128,6 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
 #[inline(always)]
 fn one<K: Kind>(env: &Env<'_>, prog: &Prog, packet: &mut Packet) -> Result<(), i32> {
     let [r1, r2] = K::begin(env, packet)?;
-    packet.retval = enter::run(env, prog, r1, r2) as u32;
+    packet.retval = enter::run(env, prog, r1, r2)? as u32;
     K::end(env, packet)
 }

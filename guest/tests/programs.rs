@@ -24,142 +24,152 @@ fn runs_a_flat_program_over_its_memory() {
 
 #[test]
 fn an_xdp_program_sees_its_packet() {
-    let w = World::new();
-    let p = w.load(
-        ProgType::Xdp,
-        "r2 = *(u32 *)(r1 +0)\n r3 = *(u32 *)(r1 +4)\n r4 = r2\n r4 += 14\n r0 = 0
+    for w in World::both() {
+        let p = w.load(
+            ProgType::Xdp,
+            "r2 = *(u32 *)(r1 +0)\n r3 = *(u32 *)(r1 +4)\n r4 = r2\n r4 += 14\n r0 = 0
          if r4 > r3 goto +2\n r0 = *(u16 *)(r2 +12)\n r0 = be16 r0\n exit",
-    );
-    assert_eq!(w.run(p, &FRAME).unwrap().0, 0x800);
-    assert_eq!(w.run(p, &FRAME[..13]), Err(-errno::EINVAL));
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 0x800);
+        assert_eq!(w.run(p, &FRAME[..13]), Err(-errno::EINVAL));
+    }
 }
 
 #[test]
 fn a_batch_runs_every_packet() {
-    let w = World::new();
-    let p = w.load(
-        ProgType::Xdp,
-        "r2 = *(u32 *)(r1 +4)\n r0 = *(u32 *)(r1 +0)\n r2 -= r0\n r0 = r2\n exit",
-    );
-    let packets: Vec<Packet> = [18usize, 13, 60]
-        .iter()
-        .map(|&n| w.packet(&vec![0; n]))
-        .collect();
-    let at = w.alloc(4096);
-    for (i, p) in packets.iter().enumerate() {
-        w.shared.write(at + i as u64 * 32, *p).unwrap();
+    for w in World::both() {
+        let p = w.load(
+            ProgType::Xdp,
+            "r2 = *(u32 *)(r1 +4)\n r0 = *(u32 *)(r1 +0)\n r2 -= r0\n r0 = r2\n exit",
+        );
+        let packets: Vec<Packet> = [18usize, 13, 60]
+            .iter()
+            .map(|&n| w.packet(&vec![0; n]))
+            .collect();
+        let at = w.alloc(4096);
+        for (i, p) in packets.iter().enumerate() {
+            w.shared.write(at + i as u64 * 32, *p).unwrap();
+        }
+        let c = w.call(code::RUN_BATCH, [p.into(), at, 3, 0, 0, 0, 0]);
+        assert_eq!((c.status, c.val[0]), (0, 3));
+        let done: Vec<Packet> = (0..3).map(|i| w.read(at + i * 32)).collect();
+        assert_eq!(
+            done.iter().map(|d| d.status).collect::<Vec<_>>(),
+            [0, -errno::EINVAL, 0]
+        );
+        assert_eq!((done[0].retval, done[2].retval), (18, 60));
     }
-    let c = w.call(code::RUN_BATCH, [p.into(), at, 3, 0, 0, 0, 0]);
-    assert_eq!((c.status, c.val[0]), (0, 3));
-    let done: Vec<Packet> = (0..3).map(|i| w.read(at + i * 32)).collect();
-    assert_eq!(
-        done.iter().map(|d| d.status).collect::<Vec<_>>(),
-        [0, -errno::EINVAL, 0]
-    );
-    assert_eq!((done[0].retval, done[2].retval), (18, 60));
 }
 
 #[test]
 fn a_socket_filter_works_behind_the_ethernet_header() {
-    let w = World::new();
-    let p = w.load(
-        ProgType::SocketFilter,
-        "r6 = r1\n r7 = *(u32 *)(r1 +0)\n r0 = *(u8 *)skb[0]\n r0 <<= 8\n r0 |= r7\n exit",
-    );
-    let (r0, out) = w.run(p, &FRAME).unwrap();
-    assert_eq!(r0, 0x4504);
-    assert_eq!(out, [&[0; 14][..], &FRAME[14..]].concat());
+    for w in World::both() {
+        let p = w.load(
+            ProgType::SocketFilter,
+            "r6 = r1\n r7 = *(u32 *)(r1 +0)\n r0 = *(u8 *)skb[0]\n r0 <<= 8\n r0 |= r7\n exit",
+        );
+        let (r0, out) = w.run(p, &FRAME).unwrap();
+        assert_eq!(r0, 0x4504);
+        assert_eq!(out, [&[0; 14][..], &FRAME[14..]].concat());
+    }
 }
 
 #[test]
 fn an_absolute_load_beyond_the_packet_ends_the_program() {
-    let w = World::new();
-    let p = w.load(
-        ProgType::SocketFilter,
-        "r6 = r1\n r0 = *(u32 *)skb[1]\n r0 = 7\n exit",
-    );
-    assert_eq!(w.run(p, &FRAME).unwrap().0, 0);
-    let p = w.load(
-        ProgType::SocketFilter,
-        "r6 = r1\n r0 = *(u32 *)skb[-2097140]\n exit",
-    );
-    assert_eq!(w.run(p, &FRAME).unwrap().0, 0x0800_4506, "SKF_LL_OFF + 12");
+    for w in World::both() {
+        let p = w.load(
+            ProgType::SocketFilter,
+            "r6 = r1\n r0 = *(u32 *)skb[1]\n r0 = 7\n exit",
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 0);
+        let p = w.load(
+            ProgType::SocketFilter,
+            "r6 = r1\n r0 = *(u32 *)skb[-2097140]\n exit",
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 0x0800_4506, "SKF_LL_OFF + 12");
+    }
 }
 
 #[test]
 fn repeats_go_on_with_what_was_left() {
-    let w = World::new();
-    let (_, rec) = w.try_load(
-        ProgType::Flat,
-        "r0 = *(u8 *)(r1 +0)\n r0 += 1\n *(u8 *)(r1 +0) = r0\n exit",
-        |r| r.flat_min = 1,
-    );
-    let (r, out) = w.run_packet(rec.handle, w.packet(&[0]), 5).unwrap();
-    assert_eq!((r.r0, out), (5, vec![5]));
-    assert!(r.duration_ns > 0);
+    for w in World::both() {
+        let (_, rec) = w.try_load(
+            ProgType::Flat,
+            "r0 = *(u8 *)(r1 +0)\n r0 += 1\n *(u8 *)(r1 +0) = r0\n exit",
+            |r| r.flat_min = 1,
+        );
+        let (r, out) = w.run_packet(rec.handle, w.packet(&[0]), 5).unwrap();
+        assert_eq!((r.r0, out), (5, vec![5]));
+        assert!(r.duration_ns > 0);
+    }
 }
 
 #[test]
 fn a_refused_program_says_why() {
-    let w = World::new();
-    let (status, rec) = w.try_load(ProgType::Xdp, "r0 = r5\n exit", |r| {
-        r.log = w.alloc(4096);
-        (r.log_len, r.log_level) = (4096, 1);
-    });
-    assert_eq!(status, -errno::EACCES);
-    assert_eq!(rec.bad_insn, 0);
-    assert!(rec.message_len > 0);
-    let log = w.get(rec.log, rec.log_true_size as usize);
-    assert!(String::from_utf8_lossy(&log).contains("R5 !read_ok"));
-    assert_eq!(log.last(), Some(&0));
+    for w in World::both() {
+        let (status, rec) = w.try_load(ProgType::Xdp, "r0 = r5\n exit", |r| {
+            r.log = w.alloc(4096);
+            (r.log_len, r.log_level) = (4096, 1);
+        });
+        assert_eq!(status, -errno::EACCES);
+        assert_eq!(rec.bad_insn, 0);
+        assert!(rec.message_len > 0);
+        let log = w.get(rec.log, rec.log_true_size as usize);
+        assert!(String::from_utf8_lossy(&log).contains("R5 !read_ok"));
+        assert_eq!(log.last(), Some(&0));
+    }
 }
 
 #[test]
 fn a_log_that_does_not_fit_is_an_error() {
-    let w = World::new();
-    for (level, fixed) in [(2, false), (2 | 8, true)] {
-        let at = w.put(&[0xee; 64]);
-        let (status, rec) = w.try_load(ProgType::Xdp, "r0 = 1\n exit", |r| {
-            (r.log, r.log_len, r.log_level) = (at, 8, level);
-        });
-        assert_eq!(status, -errno::ENOSPC);
-        assert!(rec.log_true_size > 8);
-        let log = w.get(at, 9);
-        assert_eq!((log[7], log[8]), (0, 0xee), "fixed {fixed}");
+    for w in World::both() {
+        for (level, fixed) in [(2, false), (2 | 8, true)] {
+            let at = w.put(&[0xee; 64]);
+            let (status, rec) = w.try_load(ProgType::Xdp, "r0 = 1\n exit", |r| {
+                (r.log, r.log_len, r.log_level) = (at, 8, level);
+            });
+            assert_eq!(status, -errno::ENOSPC);
+            assert!(rec.log_true_size > 8);
+            let log = w.get(at, 9);
+            assert_eq!((log[7], log[8]), (0, 0xee), "fixed {fixed}");
+        }
     }
 }
 
 #[test]
 fn wrong_sizes_and_types_are_refused() {
-    let w = World::new();
-    let load =
-        |f: fn(&mut bpfvisor_abi::op::LoadRecord)| w.try_load(ProgType::Xdp, "r0 = 1\n exit", f).0;
-    assert_eq!(load(|r| r.insn_cnt = 0), -errno::E2BIG);
-    assert_eq!(load(|r| r.insn_cnt = 1_000_001), -errno::E2BIG);
-    assert_eq!(load(|r| r.prog_type = 77), -errno::EINVAL);
-    assert_eq!(load(|r| r.insns = 1 << 30), -errno::EFAULT);
+    for w in World::both() {
+        let load = |f: fn(&mut bpfvisor_abi::op::LoadRecord)| {
+            w.try_load(ProgType::Xdp, "r0 = 1\n exit", f).0
+        };
+        assert_eq!(load(|r| r.insn_cnt = 0), -errno::E2BIG);
+        assert_eq!(load(|r| r.insn_cnt = 1_000_001), -errno::E2BIG);
+        assert_eq!(load(|r| r.prog_type = 77), -errno::EINVAL);
+        assert_eq!(load(|r| r.insns = 1 << 30), -errno::EFAULT);
+    }
 }
 
 #[test]
 fn handles_die_with_their_program() {
-    let w = World::new();
-    let p = w.load(ProgType::Xdp, "r0 = 2\n exit");
-    assert_eq!(
-        w.call(code::PROG_UNLOAD, [p.into(), 0, 0, 0, 0, 0, 0])
-            .status,
-        0
-    );
-    assert_eq!(w.run(p, &FRAME), Err(-errno::EBADF));
-    let q = w.load(ProgType::Xdp, "r0 = 3\n exit");
-    assert_ne!(p, q);
-    assert_eq!(w.run(p, &FRAME), Err(-errno::EBADF));
-    assert_eq!(w.run(q, &FRAME).unwrap().0, 3);
+    for w in World::both() {
+        let p = w.load(ProgType::Xdp, "r0 = 2\n exit");
+        assert_eq!(
+            w.call(code::PROG_UNLOAD, [p.into(), 0, 0, 0, 0, 0, 0])
+                .status,
+            0
+        );
+        assert_eq!(w.run(p, &FRAME), Err(-errno::EBADF));
+        let q = w.load(ProgType::Xdp, "r0 = 3\n exit");
+        assert_ne!(p, q);
+        assert_eq!(w.run(p, &FRAME), Err(-errno::EBADF));
+        assert_eq!(w.run(q, &FRAME).unwrap().0, 3);
+    }
 }
 
 #[test]
 fn code_space_is_used_again() {
     let w = World::new();
-    let body = "r0 = 0x1122334455667788 ll\n".repeat(8000) + "exit";
+    let body = "r0 = 0x1122334455667788 ll\n".repeat(2000) + "exit";
     for _ in 0..60 {
         let (status, rec) = w.try_load(ProgType::Flat, &body, |_| ());
         assert_eq!(status, 0);
@@ -196,22 +206,23 @@ fn without_verifier_anything_well_formed_loads() {
 
 #[test]
 fn a_metadata_context_moves_the_data() {
-    let w = World::new();
-    let p = w.load(
-        ProgType::Xdp,
-        "r2 = *(u32 *)(r1 +0)\n r3 = *(u32 *)(r1 +8)\n r2 -= r3\n r0 = r2\n exit",
-    );
-    let mut packet = w.packet(&[0; 64]);
-    let ctx: Vec<u8> = [4u32, 64, 0, 0, 0, 0]
-        .iter()
-        .flat_map(|v| v.to_le_bytes())
-        .collect();
-    packet.ctx = w.put(&ctx) as u32;
-    packet.ctx_len = 24;
-    let (r, out) = w.run_packet(p, packet, 1).unwrap();
-    assert_eq!((r.r0, out.len()), (4, 64));
-    assert_eq!(
-        w.get(packet.ctx.into(), 12),
-        [4, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]
-    );
+    for w in World::both() {
+        let p = w.load(
+            ProgType::Xdp,
+            "r2 = *(u32 *)(r1 +0)\n r3 = *(u32 *)(r1 +8)\n r2 -= r3\n r0 = r2\n exit",
+        );
+        let mut packet = w.packet(&[0; 64]);
+        let ctx: Vec<u8> = [4u32, 64, 0, 0, 0, 0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        packet.ctx = w.put(&ctx) as u32;
+        packet.ctx_len = 24;
+        let (r, out) = w.run_packet(p, packet, 1).unwrap();
+        assert_eq!((r.r0, out.len()), (4, 64));
+        assert_eq!(
+            w.get(packet.ctx.into(), 12),
+            [4, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]
+        );
+    }
 }

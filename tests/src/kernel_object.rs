@@ -81,7 +81,7 @@ impl KernelProgram {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn run(&self, packet: &[u8]) -> Result<kernel::RunOutput> {
-        self.program.run(&kernel::RunSpec::data(packet)).map_err(text)
+    pub fn run(&self, packet: &[u8]) -> kernel::Result<kernel::RunOutput> {
+        self.program.run(&kernel::RunSpec::data(packet))
     }
 }

@@ -93,10 +93,11 @@ impl Private {
         }
     }
 
-    /// Takes what is in use from the first instructions on: the heap's first
-    /// region and the top of each stack.
+    /// Takes what is in use from the first instructions on: the first regions of
+    /// heap and code, and the top of each stack.
     pub(crate) fn populate_for_boot(&self) {
         self.populate(layout::HEAP);
+        self.populate(layout::CODE);
         for vcpu in 0..self.places.vcpus {
             let end = self.places.stack(vcpu) + REGION;
             let offset = (end - STACK_IN_USE) as usize;

@@ -8,7 +8,7 @@
 
 use super::analysis::{Analysis, Function, is_jump, jump_target};
 use super::effect::{CALLER_SAVED, Effect, RegSet, bit};
-use super::lookup::Lookup;
+use super::lookup::{Lookup, plain_array};
 use super::pool::{Pool, wide_value};
 use super::value::{Addr, Base, LOW, Value, Values};
 use super::x86::Size;
@@ -134,6 +134,14 @@ impl<'a> Planner<'a> {
     }
 
     fn load_wide(&mut self, insn: Insn) {
+        // A lookup in place has no use for the map's address; without this load, R1
+        // still holds what it did, which often is the key.
+        let fact = self.prog.facts.get(self.at + 2).copied();
+        let lookup = plain_array(self.insn(2), fact.unwrap_or_default(), self.maps).is_some();
+        if insn.dst == 1 && lookup && !self.is_target(self.at + 2) {
+            self.plan(Plan::Skip);
+            return;
+        }
         match wide_value(self.maps, insn, self.insn(1)) {
             Some(c) => self.values.set(insn.dst, Value::Const(c), c),
             None => self.values.forget(bit(insn.dst)),
@@ -271,6 +279,8 @@ impl<'a> Planner<'a> {
             op::MOD if !by_reg && insn.imm > 0 && insn.off == 0 => insn.imm as u64 - 1,
             op::END if insn.imm == 16 => 0xffff,
             op::END if insn.imm == 32 => LOW,
+            // `le64` and `be64` are in the 32-bit class, but keep all 64 bits.
+            op::END => return u64::MAX,
             _ => whole,
         };
         bound.min(whole)
@@ -289,9 +299,9 @@ impl<'a> Planner<'a> {
                 self.add_imm(insn, -i64::from(insn.imm))
             }
             (op::LSH | op::RSH, false, _) => self.shift(insn, size),
-            (op::LSH | op::RSH | op::ARSH, true, _) if self.bmi2 => self.from_copy(insn, size),
-            (op::MUL, false, _) => self.from_copy(insn, size),
-            (op::AND, false, _) if matches!(insn.imm, 0xff | 0xffff) => self.from_copy(insn, size),
+            (op::LSH | op::RSH | op::ARSH, true, _) if self.bmi2 => self.on_copy(insn, size),
+            (op::MUL, false, _) => self.on_copy(insn, size),
+            (op::AND, false, _) if matches!(insn.imm, 0xff | 0xffff) => self.on_copy(insn, size),
             (op::OR | op::XOR, true, _) => {
                 self.rotation(insn, size);
                 None
@@ -409,7 +419,7 @@ impl<'a> Planner<'a> {
     }
 
     /// An operation whose machine form has a separate destination.
-    fn from_copy(&mut self, insn: Insn, size: Size) -> Option<Value> {
+    fn on_copy(&mut self, insn: Insn, size: Size) -> Option<Value> {
         let src = self.copied(insn.dst, size)?;
         if insn.opcode & op::X == 0 || insn.src != insn.dst {
             self.plan(Plan::From(src));

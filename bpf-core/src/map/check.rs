@@ -151,10 +151,11 @@ fn redirect_array(g: &Geometry) -> Result<(), MapError> {
 }
 
 fn hash(g: &Geometry) -> Result<(), MapError> {
-    flags_within(
-        g,
-        f::NO_PREALLOC | f::NO_COMMON_LRU | f::NUMA_NODE | ACCESS | f::ZERO_SEED,
-    )?;
+    let mask = match g.map_type {
+        MapType::DevmapHash => f::NUMA_NODE | f::RDONLY | f::WRONLY,
+        _ => f::NO_PREALLOC | f::NO_COMMON_LRU | f::NUMA_NODE | ACCESS | f::ZERO_SEED,
+    };
+    flags_within(g, mask)?;
     need(
         g.is_lru() || g.flags & f::NO_COMMON_LRU == 0,
         "only LRU maps take BPF_F_NO_COMMON_LRU",
@@ -189,7 +190,7 @@ fn hash(g: &Geometry) -> Result<(), MapError> {
         "key and value together may have 4 MiB at most",
     )?;
     per_cpu_value(g)?;
-    limit(g.max_entries <= 1 << 31, "max_entries is beyond 2^31")
+    limit(g.max_entries <= 1 << 27, "max_entries is beyond 2^27")
 }
 
 fn lpm(g: &Geometry) -> Result<(), MapError> {

@@ -54,6 +54,7 @@ impl Store {
 pub struct Map {
     geo: Geometry,
     store: Store,
+    fields: Fields,
 }
 
 /// Where a walk with [`Map::next`] is.
@@ -85,7 +86,7 @@ impl Map {
         if let Store::Hash(h) = &store {
             h.init();
         }
-        Ok(Map { geo, store })
+        Ok(Map { geo, store, fields })
     }
 
     /// The geometry it was created with.
@@ -226,6 +227,7 @@ impl Map {
     /// `BPF_MAP_LOOKUP_ELEM`: copies the value (all CPUs' for per-CPU maps) of
     /// [`Geometry::user_value_size`] bytes. Queues and stacks peek (empty key).
     pub fn sys_lookup(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result<(), MapError> {
+        self.fields.check_lookup(flags)?;
         match &self.store {
             Store::Hash(h) => h.read_locked(key, out, flags),
             Store::Array(a) => a.read(key, out, flags, true),
@@ -244,6 +246,7 @@ impl Map {
         value: &[u8],
         flags: u64,
     ) -> Result<(), MapError> {
+        self.fields.lock_for(flags, 0)?;
         match &self.store {
             Store::Hash(h) => h.update_all(cpu, key, value, flags),
             Store::Array(a) => a.update_all(key, value, flags),
@@ -266,6 +269,7 @@ impl Map {
         out: &mut [u8],
         flags: u64,
     ) -> Result<(), MapError> {
+        self.fields.check_lookup(flags)?;
         match &self.store {
             Store::Hash(h) => h.take(cpu, key, out, flags),
             Store::Queue(q) => no_flags(flags).and_then(|()| q.take(out, true)),

@@ -17,6 +17,7 @@ pub struct MapReader {
     geo: Geometry,
     store: Store,
     region: Region,
+    fields: Fields,
 }
 
 impl MapReader {
@@ -29,7 +30,12 @@ impl MapReader {
         fields: Fields,
     ) -> Result<MapReader, MapError> {
         let store = Store::new(&geo, region.clone(), seed, fields)?;
-        Ok(MapReader { geo, store, region })
+        Ok(MapReader {
+            geo,
+            store,
+            region,
+            fields,
+        })
     }
 
     /// The geometry it was created with.
@@ -46,6 +52,7 @@ impl MapReader {
     /// [`Geometry::user_value_size`] bytes. Values that are handles come as
     /// handles. With `BPF_F_LOCK` the guest must be asked.
     pub fn lookup(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result<(), ReadError> {
+        self.fields.check_lookup(flags)?;
         match &self.store {
             Store::Hash(h) => h.read(key, out, flags),
             Store::Array(a) if flags == 0 => Ok(a.read(key, out, flags, false)?),

@@ -17,6 +17,22 @@
 //! | `ringbuf` | ring buffers: the producers, and the host's consumer |
 //! | `guest`, `host` | [`Map`] and [`MapReader`]: one face for all types |
 //!
+//! ```
+//! use bpf_core::map::{Fields, Geometry, Map, MapReader, Region};
+//! use bpf_core::uapi::MapType;
+//!
+//! let geo = Geometry::new(MapType::Hash, 4, 8, 1024, 0, 1, 0)?;
+//! let storage = Region::zeroed(geo.storage_len);
+//! let guest = Map::create(geo, storage.clone(), 7, Fields::default())?;
+//! let host = MapReader::new(geo, storage, 7, Fields::default())?;
+//!
+//! guest.update(0, &1u32.to_le_bytes(), &99u64.to_le_bytes(), 0)?;
+//! let mut value = [0; 8];
+//! host.lookup(&1u32.to_le_bytes(), &mut value, 0)?;
+//! assert_eq!(u64::from_le_bytes(value), 99);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! **Invariant:** whatever the storage contains, reading it ends, and touches
 //! nothing outside the region.
 

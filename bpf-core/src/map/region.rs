@@ -29,8 +29,8 @@ pub const ALIGN: usize = 64;
 ///
 /// Offsets are bounded by the caller's [`Geometry`](super::Geometry); one that
 /// lies outside (or is misaligned for its width) is a bug of the caller, caught
-/// in debug builds. In release builds such a load gives 0 and such a store does
-/// nothing.
+/// in debug builds. In release builds a load outside gives 0, a store outside
+/// does nothing, and a misaligned offset means the word that it lies in.
 #[derive(Clone)]
 pub struct Region {
     ptr: NonNull<u8>,
@@ -113,6 +113,11 @@ macro_rules! read_modify_write {
     };
 }
 
+/// A length in whole units of [`ALIGN`].
+const fn whole(len: u64) -> u64 {
+    len & !(ALIGN as u64 - 1)
+}
+
 impl Region {
     /// Memory that stays for ever, as the guest's shared slot does for the guest.
     ///
@@ -121,11 +126,9 @@ impl Region {
     /// and writable for as long as this region or a clone of it is used, and no
     /// Rust reference (but to atomics) to any of them is used in that time.
     pub unsafe fn new(ptr: NonNull<u8>, len: u64) -> Region {
-        Region {
-            ptr,
-            len,
-            _owner: None,
-        }
+        let len = whole(len);
+        let _owner = None;
+        Region { ptr, len, _owner }
     }
 
     /// Memory that stays for as long as `owner` lives, such as a host mapping.
@@ -137,15 +140,13 @@ impl Region {
         len: u64,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Region {
-        Region {
-            ptr,
-            len,
-            _owner: Some(owner),
-        }
+        let len = whole(len);
+        let _owner = Some(owner);
+        Region { ptr, len, _owner }
     }
 
-    /// Zeroed memory of its own (in whole lines), shared by the clones. For tests and for maps
-    /// outside a virtual machine.
+    /// Zeroed memory of its own (in whole lines), shared by the clones. For
+    /// tests and for maps outside a virtual machine.
     pub fn zeroed(len: u64) -> Region {
         let lines = (len as usize).div_ceil(ALIGN).max(1);
         let mem: Vec<Nothing> = (0..lines)
@@ -177,7 +178,7 @@ impl Region {
         let ptr = unsafe { self.ptr.add(off as usize) };
         Some(Region {
             ptr,
-            len,
+            len: whole(len),
             _owner: self._owner.clone(),
         })
     }

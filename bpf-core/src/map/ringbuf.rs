@@ -209,7 +209,7 @@ impl RingConsumer {
             if there == 0 && self.settled(producer) {
                 return Ok(false);
             }
-            if there > self.ring.l.mask + 1 || there % 8 != 0 {
+            if there > self.ring.l.mask + 1 || !there.is_multiple_of(8) {
                 return self.skip_to(producer & !7);
             }
             if there == 0 {

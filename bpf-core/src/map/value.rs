@@ -61,6 +61,15 @@ impl Fields {
         }
     }
 
+    /// What the system call says of a lookup's flags, whatever the type.
+    #[inline]
+    pub(super) fn check_lookup(&self, flags: u64) -> Result<(), MapError> {
+        if flags & !f::F_LOCK != 0 {
+            return Err(MapError::FLAGS);
+        }
+        self.lock_for(flags, 0).map(|_| ())
+    }
+
     /// `BPF_F_LOCK`: the offset of the lock of the value at `off`; `None`
     /// without the flag, `EINVAL` where the values have no lock.
     #[inline]

@@ -2,10 +2,14 @@
 //!
 //! Any engine that runs programs can go through [`cases`] and compare.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+pub mod random;
+
 use bpf_core::asm::assemble;
-use bpf_core::insn::{Insn, Op, Wide, ops};
-use bpf_core::program::{Fact, Program, Subprog};
-use std::collections::BTreeSet;
+use bpf_core::insn::Insn;
+use bpf_core::interp::hosted::Hosted;
+use bpf_core::program::{FlatMemory, Program, ProgramDesc};
+use bpf_core::uapi::ProgType;
+use bpf_core::verifier::{Options, Reject, verify};
 
 /// What a case must give.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,37 +137,36 @@ fn operation(line: &str) -> Case {
     }
 }
 
-/// A program as a verifier would hand it on that proves nothing: all functions
-/// that calls and function loads name, each with a whole frame.
-pub fn unverified(insns: Vec<Insn>) -> Program {
-    let mut starts = BTreeSet::from([0]);
-    let mut callbacks = BTreeSet::new();
-    for (at, op) in ops(&insns) {
-        let target = |rel: i32| (at as u32 + 1).wrapping_add_signed(rel);
-        match op {
-            Ok(Op::CallLocal { off }) => drop(starts.insert(target(off))),
-            Ok(Op::LoadWide {
-                value: Wide::Func { rel },
-                ..
-            }) => drop(callbacks.insert(target(rel))),
-            _ => {}
-        }
-    }
-    starts.extend(&callbacks);
-    let starts: Vec<u32> = starts.into_iter().collect();
-    let ends = starts.iter().copied().skip(1).chain([insns.len() as u32]);
-    let subprogs = starts.iter().zip(ends).map(|(&start, end)| Subprog {
-        start,
-        end,
-        stack_depth: 512,
-        is_callback: callbacks.contains(&start),
-        tail_call_reachable: false,
-    });
+/// A program that no verifier saw, as far as the interpreter needs it.
+pub fn raw(insns: Vec<Insn>) -> Program {
     Program {
-        facts: vec![Fact::default(); insns.len()],
-        subprogs: subprogs.collect(),
-        maps: Vec::new(),
-        origin: (0..insns.len() as u32).collect(),
         insns,
+        ..Program::default()
     }
+}
+
+/// The verifier's answer, for memory of exactly this length.
+pub fn verified(insns: &[Insn], memory: usize, packet: bool) -> Result<Program, Reject> {
+    let length = memory as u32;
+    let desc = ProgramDesc {
+        insns,
+        prog_type: match packet {
+            true => ProgType::SchedCls,
+            false => ProgType::Flat,
+        },
+        attach_type: 0,
+        flags: 0,
+        gpl: true,
+        flat: FlatMemory {
+            min: length,
+            max: length,
+        },
+        global_funcs: &[],
+    };
+    let options = Options {
+        log_level: 0,
+        insn_budget: 1_000_000,
+        out_of_time: &|| false,
+    };
+    verify(&desc, &Hosted::new(), &options).verdict
 }

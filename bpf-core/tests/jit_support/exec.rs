@@ -35,9 +35,13 @@ impl Executable {
         self.at as u64
     }
 
-    /// Puts the code in place and seals it.
+    /// Puts the code in place and seals it, once or again.
     pub fn seal(&mut self, code: &[u8]) {
         assert!(code.len() <= self.len);
+        // SAFETY: only the protection of this value's own mapping changes, and no
+        // code in it is running, as running borrows the value.
+        let rw = unsafe { libc::mprotect(self.at, self.len, libc::PROT_READ | libc::PROT_WRITE) };
+        assert_eq!(rw, 0);
         // SAFETY: the mapping is `len` bytes long, writable, and this value's alone;
         // code does not overlap it since it is borrowed from elsewhere.
         unsafe {
@@ -73,4 +77,64 @@ pub fn env_mut<'a, T>(env: u64) -> &'a mut T {
     // SAFETY: helpers are called with the address of the `T` that `enter` was given;
     // it outlives the run, and nothing else touches it meanwhile.
     unsafe { &mut *(env as *mut T) }
+}
+
+/// Zeroed memory at an address of our choice, so that made-up addresses of the
+/// interpreter's world are real ones for compiled code.
+pub struct FixedMemory {
+    at: *mut u8,
+    len: usize,
+}
+
+impl FixedMemory {
+    /// Maps `len` bytes at `address`, which must be free.
+    pub fn new(address: u64, len: usize) -> Self {
+        // SAFETY: with MAP_FIXED_NOREPLACE the mapping fails rather than take the
+        // place of anything.
+        let at = unsafe {
+            libc::mmap(
+                address as *mut c_void,
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+                -1,
+                0,
+            )
+        };
+        assert_eq!(at as u64, address, "mmap at {address:#x}");
+        Self { at: at.cast(), len }
+    }
+
+    /// The bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is `len` bytes long and this value's own; compiled code
+        // writes to it only while it runs, when no slice of it is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.len) }
+    }
+}
+
+impl Drop for FixedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own.
+        unsafe { libc::munmap(self.at.cast(), self.len) };
+    }
+}
+
+/// Runs a program that rbpf compiled.
+pub fn rbpf_run(vm: &rbpf::EbpfVmNoData<'_>) -> u64 {
+    // SAFETY: the tests only run programs that they wrote, which stay inside the
+    // memory that they were given.
+    unsafe { vm.execute_program_jit() }.expect("it is compiled")
+}
+
+/// Processor time that this thread has used, in nanoseconds.
+pub fn cpu_nanos() -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes to `t` and to nothing else.
+    let r = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };
+    assert_eq!(r, 0);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }

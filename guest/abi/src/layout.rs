@@ -57,7 +57,8 @@ pub const IMAGE: u64 = 0x20_0000;
 /// End of what the image may take.
 pub const IMAGE_END: u64 = CODE;
 
-/// Compiled programs, executable and not writable.
+/// Compiled programs, executable and not writable. The first region is populated
+/// before the first vCPU starts.
 pub const CODE: u64 = 0x100_0000;
 /// Size of the code region.
 pub const CODE_SIZE: u64 = 64 << 20;

@@ -119,7 +119,7 @@ fn replaced(old: u16, from: u64, to: u32, flags: u64) -> Result<u16, i32> {
 /// The address of a 16-bit checksum field.
 fn field(env: &Env<'_>, off: u64) -> Result<u64, i32> {
     let off = off as u32;
-    if off > 0xffff || off % 2 != 0 {
+    if off > 0xffff || !off.is_multiple_of(2) {
         return Err(errno::EFAULT);
     }
     place(env, off, 2)

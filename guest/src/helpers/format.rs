@@ -29,7 +29,7 @@ impl Values {
     /// An array of values in memory; EINVAL unless it has whole values, at most
     /// twelve.
     pub fn array(at: u64, size: u64) -> Result<Self, i32> {
-        if size % 8 != 0 || size > VALUES_MAX * 8 || (size != 0 && at == 0) {
+        if !size.is_multiple_of(8) || size > VALUES_MAX * 8 || (size != 0 && at == 0) {
             return Err(errno::EINVAL);
         }
         let len = (size / 8) as usize;

@@ -37,7 +37,7 @@ fn flow_hash(env: &Env<'_>) -> u32 {
     let fields: &[core::ops::Range<usize>] = match packet.first().map(|b| b >> 4) {
         Some(4) => &[9..10, 12..20, 20..24],
         Some(6) => &[6..7, 8..40, 40..44],
-        _ => &[0..0],
+        _ => &[],
     };
     let mix = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
     let flow = fields

@@ -58,7 +58,7 @@ pub fn adjust_meta(env: &Env<'_>, [_, delta, ..]: Args) -> Result<(), i32> {
         return Err(errno::EINVAL);
     }
     let len = data - new;
-    if len % 4 != 0 || len > META_MAX.into() {
+    if !len.is_multiple_of(4) || len > META_MAX.into() {
         return Err(errno::EACCES);
     }
     env.ctx.set(md::DATA_META, new as u32);

@@ -38,7 +38,8 @@ impl Arena {
     pub fn new(machine: &'static dyn Machine, base: u64, len: u64) -> Self {
         let state = State {
             free: alloc::vec![(base, base + len)],
-            populated: base,
+            // The VMM has populated the first region itself.
+            populated: base + REGION,
         };
         Self {
             machine,

@@ -54,7 +54,7 @@ fn given(env: &Env<'_>, p: &Packet, b: Bounds) -> Result<(), i32> {
         && field(&c, md::DATA_END) == p.len
         && meta <= p.len
         && p.len - meta >= ETH_HLEN
-        && meta % 4 == 0
+        && meta.is_multiple_of(4)
         && meta <= META_MAX
         && field(&c, md::EGRESS_IFINDEX) == 0;
     let (ifindex, queue) = (

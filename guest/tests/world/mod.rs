@@ -10,7 +10,7 @@
 use bpf_core::asm;
 use bpf_core::map::Geometry;
 use bpf_core::uapi::{MapType, ProgType};
-use bpfvisor_abi::boot::{BootInfo, port};
+use bpfvisor_abi::boot::{BootInfo, boot_flags, port};
 use bpfvisor_abi::layout::{BOOT_INFO, REGION, dynamic, queue_block};
 use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult, code, run_flags};
 use bpfvisor_abi::ring::{Completion, ENTRIES, Submission, block, slot, stamp};
@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 const SHARED_LEN: u64 = 16 << 20;
-const CODE_LEN: u64 = 4 << 20;
+const CODE_LEN: u64 = 1 << 20;
 
 /// A machine that is a process.
 pub struct Process {
@@ -114,6 +114,23 @@ impl World {
             next: Cell::new(0),
             free,
         }
+    }
+
+    /// One that compiles programs, and one that interprets them.
+    pub fn both() -> [Self; 2] {
+        [
+            Self::new(),
+            Self::with(|b| b.flags |= boot_flags::INTERPRET),
+        ]
+    }
+
+    /// The same without verifier.
+    pub fn both_unverified() -> [Self; 2] {
+        let off = boot_flags::VERIFIER_OFF;
+        [
+            Self::with(|b| b.flags = off),
+            Self::with(|b| b.flags = off | boot_flags::INTERPRET),
+        ]
     }
 
     /// Doorbells since the last look.

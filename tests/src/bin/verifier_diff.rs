@@ -1,19 +1,26 @@
 //! Gives random programs to the kernel's verifier and to ours, and reports where
 //! they differ.
 //!
-//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1]
+//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1] [--text 1]
 //!
 //! Prints one minimised example for each of the first `--show` ways in which the
 //! verdicts differ (how, and both reasons without their numbers), then counts,
 //! and the share of programs that the kernel accepts. `--why 1` also counts the
-//! kernel's reasons. Exits with 1 where verdicts differ.
+//! kernel's reasons; with `--text 1` programs that both reject differ also where
+//! the reasons do. Exits with 1 where verdicts differ.
 
 use bpf_core::disasm::listing;
 use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Programs that take a judge longer are named and not examined further.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// How long an example may be made smaller.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 struct Args {
     seed: u64,
@@ -21,6 +28,7 @@ struct Args {
     kind: Kind,
     show: usize,
     why: bool,
+    text: bool,
 }
 
 impl Args {
@@ -31,6 +39,7 @@ impl Args {
             kind: Kind::Bounds,
             show: 5,
             why: false,
+            text: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -40,6 +49,7 @@ impl Args {
                 "--seed" => args.seed = number()?,
                 "--count" => args.count = number()?,
                 "--show" => args.show = number()? as usize,
+                "--text" => args.text = number()? == 1,
                 "--why" => args.why = number()? == 1,
                 "--kind" => {
                     let unknown = format!("--kind {value}: not alu, bounds or mutant");
@@ -103,6 +113,17 @@ impl Report {
     fn try_seed(&mut self, args: &Args, referee: &Referee, seed: u64) {
         let sample = generate(args.kind, seed);
         let (agreement, kernel, ours) = referee.compare(&sample);
+        if kernel.time.max(ours.time) > SLOW {
+            println!(
+                "slow, seed {seed}: kernel {:?}, ours {:?}",
+                kernel.time, ours.time
+            );
+            self.counts
+                .entry(agreement)
+                .and_modify(|n| *n += 1)
+                .or_insert(1);
+            return;
+        }
         *self.counts.entry(agreement).or_default() += 1;
         self.useful += u64::from(kernel.errno == 0);
         if agreement == Agreement::BothAccept {
@@ -113,7 +134,11 @@ impl Report {
             let reason = shape(&referee.kernel(&sample, 1).reason);
             *self.reasons.entry(reason).or_default() += 1;
         }
-        if agreement.is_disagreement() {
+        let other_words = args.text && agreement == Agreement::BothReject && {
+            let (_, kernel, ours) = way(referee, &sample);
+            kernel != ours
+        };
+        if agreement.is_disagreement() || other_words {
             self.differ(args, referee, seed, &sample);
         }
     }
@@ -149,26 +174,38 @@ impl Report {
 fn way(referee: &Referee, sample: &Sample) -> (Agreement, String, String) {
     let (kernel, ours) = (referee.kernel(sample, 1), referee.ours(sample));
     let agreement = Agreement::of(&kernel, &ours);
-    (agreement, shape(&kernel.reason), shape(&ours.reason))
+    let ours = shape(&ours.reason);
+    let ours = ours.strip_prefix("#: ").unwrap_or(&ours);
+    (agreement, shape(&kernel.reason), ours.to_owned())
 }
 
 /// A reason without its numbers.
 fn shape(reason: &str) -> String {
     let mut out = String::new();
-    for c in reason.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
+    for word in reason.split_inclusive([' ', ',', '=', '(', ')', ';']) {
+        let hex = word.strip_prefix("0x").map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_hexdigit());
+            &rest[end.unwrap_or(rest.len())..]
+        });
+        if hex.is_some() {
+            out.push('#');
+        }
+        for c in hex.unwrap_or(word).chars() {
+            match c {
+                '0'..='9' if out.ends_with('#') => {}
+                '0'..='9' => out.push('#'),
+                c => out.push(c),
+            }
         }
     }
     out
 }
 
 fn show(referee: &Referee, seed: u64, sample: &Sample, like: &(Agreement, String, String)) {
+    let end = Instant::now() + PATIENCE;
     // The cheap comparison first: most attempts end there.
     let small = minimise(sample, |trial| {
-        referee.compare(trial).0 == like.0 && way(referee, trial) == *like
+        Instant::now() < end && referee.compare(trial).0 == like.0 && way(referee, trial) == *like
     });
     let (kernel, ours) = (referee.kernel(&small, 1), referee.ours(&small));
     let text = |v: &Verdict| match v.errno {

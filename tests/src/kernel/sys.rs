@@ -92,6 +92,15 @@ impl AsRawFd for Map {
 }
 
 impl Map {
+    /// A map that somebody else created, with its sizes as user space sees them.
+    pub fn from_fd(fd: OwnedFd, key_len: usize, value_len: usize) -> Self {
+        Self {
+            fd,
+            key_len,
+            value_len,
+        }
+    }
+
     /// `BPF_MAP_CREATE`.
     pub fn create(spec: &MapSpec<'_>) -> Result<Self> {
         let mut attr = attr::MapCreate {
@@ -288,6 +297,15 @@ impl AsRawFd for Prog {
 }
 
 impl Prog {
+    /// A program that somebody else loaded; it has no log and no load time.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            log: String::new(),
+            load_time: Duration::ZERO,
+        }
+    }
+
     /// `BPF_PROG_LOAD`.
     pub fn load(spec: &ProgSpec<'_>) -> std::result::Result<Self, Rejected> {
         let insns: Vec<u8> = spec.insns.iter().flat_map(|i| i.to_bytes()).collect();

@@ -113,7 +113,6 @@ pub enum Cond {
     NotEqual = 5,
     BelowEqual = 6,
     Above = 7,
-    Sign = 8,
     NotSign = 9,
     Less = 12,
     GreaterEqual = 13,

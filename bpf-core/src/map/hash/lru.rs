@@ -70,17 +70,26 @@ impl Hash {
         value: &[u8],
         flags: u64,
     ) -> Result<(), MapError> {
-        let there = self.find(key).is_some();
-        Self::check_presence(there, flags)?;
-        let reserve = if there { None } else { self.reserve(cpu, key)? };
-        match self.swap_in(cpu, key, value, flags, reserve) {
-            // The key went away meanwhile, and nothing was set aside for it.
-            Err(MapError::FULL) => {
-                let reserve = self.reserve(cpu, key)?;
-                self.swap_in(cpu, key, value, flags, reserve)
+        Self::check_presence(self.find(key).is_some(), flags)?;
+        self.persist(|| {
+            let reserve = self.reserve(cpu, key)?;
+            self.swap_in(cpu, key, value, flags, reserve)
+        })
+    }
+
+    /// Tries again where a key that was there went away meanwhile, so that
+    /// nothing had been set aside for it. An LRU map is never full.
+    pub(super) fn persist(
+        &self,
+        mut update: impl FnMut() -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
+        for _ in 0..64 {
+            match update() {
+                Err(MapError::FULL) => {}
+                done => return done,
             }
-            done => done,
         }
+        Err(MapError::BUSY)
     }
 
     #[cold]

@@ -55,11 +55,24 @@ impl Hash {
         flags: u64,
         write: impl Fn(u32, bool),
     ) -> Result<(), MapError> {
-        let mut reserve = if self.lru {
-            self.reserve(cpu, key)?
-        } else {
-            None
-        };
+        if !self.lru {
+            return self.write_with(cpu, key, flags, write, None);
+        }
+        Self::check_presence(self.find(key).is_some(), flags)?;
+        self.persist(|| {
+            let reserve = self.reserve(cpu, key)?;
+            self.write_with(cpu, key, flags, &write, reserve)
+        })
+    }
+
+    fn write_with(
+        &self,
+        cpu: u32,
+        key: &[u8],
+        flags: u64,
+        write: impl Fn(u32, bool),
+        mut reserve: Option<u32>,
+    ) -> Result<(), MapError> {
         let result = self.on_key(key, |h, p| {
             let seen = self.seek(p, key, self.l.lines);
             Self::check_presence(matches!(seen, Seen::At(..)), flags)?;

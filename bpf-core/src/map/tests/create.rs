@@ -82,3 +82,61 @@ fn short_storage_is_refused() {
     let region = Region::zeroed(geo.storage_len - 64);
     assert!(Map::create(geo, region, 0, Fields::default()).is_err());
 }
+
+/// The highest byte that each layout leads to lies in the storage.
+#[test]
+fn layouts_lie_in_their_storage() {
+    let types: Vec<MapType> = MapType::ALL.to_vec();
+    let mut rng = Rng(8);
+    let mut made = 0;
+    for _ in 0..20_000 {
+        let t = types[rng.below(types.len() as u64) as usize];
+        let up_to = |rng: &mut Rng, bits| {
+            let max = 1 << rng.below(bits);
+            rng.below(max)
+        };
+        let key = [4, 0, up_to(&mut rng, 14) as u32][rng.below(3) as usize];
+        let value = [4, 0, up_to(&mut rng, 14) as u32][rng.below(3) as usize];
+        let (n, flags, cpus) = (up_to(&mut rng, 20), rng.below(2), 1 + rng.below(64));
+        let Ok(g) = Geometry::new(t, key, value, n as u32, flags as u32, cpus as u32, 0) else {
+            continue;
+        };
+        made += 1;
+        let last = u64::from(g.max_entries) - 1;
+        let (value, cpu) = (u64::from(value), if g.is_per_cpu() { cpus - 1 } else { 0 });
+        let end = match g.layout {
+            Layout::Array(l) => cpu * l.cpu_stride + last * l.stride + value,
+            Layout::Queue(l) => l.base + (u64::from(l.slots) - 1) * l.stride + value,
+            Layout::Ring(l) => l.data + 2 * (l.mask + 1),
+            Layout::Lpm(l) => l.base + (u64::from(l.nodes) - 1) * l.stride + l.value + value,
+            Layout::Hash(l) => {
+                let e = u64::from(l.elements) - 1;
+                assert!(l.line_base + u64::from(l.lines) * 64 <= l.slab);
+                assert!(
+                    l.slab + e * l.key_stride + u64::from(key) <= l.values + e * l.value_stride
+                );
+                l.values + cpu * l.cpu_stride + e * l.value_stride + value
+            }
+        };
+        assert!(end <= g.storage_len, "{g:?}");
+    }
+    assert!(made > 1000, "{made}");
+}
+
+#[test]
+fn regions_can_be_parted() {
+    let r = Region::zeroed(256);
+    let part = r.sub(64, 128).unwrap();
+    part.store_u32(4, 7);
+    assert_eq!(
+        (r.load_u32(68), part.len(), part.addr(0)),
+        (7, 128, r.addr(64))
+    );
+    assert!(
+        r.sub(64, 256).is_none() && r.sub(8, 8).is_none() && r.sub(u64::MAX - 63, 64).is_none()
+    );
+    assert_eq!(
+        (part.offset_of(r.addr(64)), part.offset_of(r.addr(0))),
+        (Some(0), None)
+    );
+}

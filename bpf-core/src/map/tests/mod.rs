@@ -5,6 +5,9 @@ mod array;
 mod create;
 mod hash;
 mod hash_stress;
+mod lpm;
+mod queue;
+mod ringbuf;
 
 use super::*;
 use crate::uapi::MapType;
