@@ -41,8 +41,11 @@ impl Verifier<'_> {
             self.argument(id, &proto, *arg, n, nr, &mut call)?;
         }
         if let Some(m) = &call.map {
-            let map_type = self.map_of(m).map_type;
-            map_fits(map_type, id)?;
+            let map = self.map_of(m);
+            if changes_map(id) && map.flags & map_flags::RDONLY_PROG != 0 {
+                bail!(EACCES, "write into map forbidden");
+            }
+            map_fits(map.map_type, id)?;
         } else {
             map_fits(MapType::Unspec, id)?;
         }
@@ -478,6 +481,11 @@ fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
 }
 
 const MEMORY: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
+
+/// Update, delete, push, pop.
+fn changes_map(id: u32) -> bool {
+    matches!(id, 2 | 3 | 87 | 88)
+}
 
 /// Whether `bpf_for_each_map_elem` goes over maps of this type.
 fn iterable(map: MapType) -> bool {
