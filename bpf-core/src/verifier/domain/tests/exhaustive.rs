@@ -1,7 +1,6 @@
 //! Every operation on sets of 4-bit registers with 2-bit halves, against every
-//! member; casts on 6-bit and agreement of
-//! descriptions on 8-bit registers. Every set
-//! meets every `STRIDE`th other, so that the tests stay short.
+//! member; casts on 6-bit and agreement of descriptions on 8-bit registers.
+//! Every set meets every `STRIDE`th other, so that the tests stay short.
 
 use super::concrete::*;
 use crate::verifier::domain::*;
