@@ -98,7 +98,10 @@ pub(crate) struct Verifier<'a> {
     pub pc: usize,
     pub came_from: usize,
     pub ids: u32,
+    /// Jumps on all paths, and counts when the last checkpoint was made.
     pub jumps: u32,
+    pub jumps_at_checkpoint: u32,
+    pub insns_at_checkpoint: u32,
     pub stats: Stats,
     pub log: Log,
     /// Per function: bytes of stack used.
@@ -137,13 +140,14 @@ impl<'a> Verifier<'a> {
                 parent: u32::MAX,
                 written: [u64::MAX; 8],
                 may_goto_depth: 0,
-                insn_at_checkpoint: 0,
-                jumps_at_checkpoint: 0,
+                jumps: 0,
             },
             pc: 0,
             came_from: 0,
             ids: 0,
             jumps: 0,
+            jumps_at_checkpoint: 0,
+            insns_at_checkpoint: 0,
             stats: Stats::default(),
             log: Log::new(opts.log_level),
             stack_depth: alloc::vec![0; functions],
@@ -330,8 +334,9 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Keeps a path for later.
-    pub fn push(&mut self, state: State, pc: usize, from: usize) -> Res<()> {
+    /// Keeps a path for later. `errno` is the answer where there are too many
+    /// (it differs between the kernel's callers).
+    pub fn push(&mut self, state: State, pc: usize, from: usize, errno: i32) -> Res<()> {
         if let Some(c) = self.checkpoints.get_mut(state.parent as usize) {
             c.branches += 1;
         }
@@ -339,7 +344,7 @@ impl<'a> Verifier<'a> {
         self.pending.push(Pending { state, pc, from, log_len });
         self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
         if self.pending.len() > 8192 {
-            bail!(E2BIG, "The sequence of {} jumps is too complex.", self.pending.len());
+            bail!(errno, "The sequence of {} jumps is too complex.", self.pending.len());
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::reg::MAX_VAR_OFF;
 use super::reject::{Res, bail, unsupported};
 use crate::insn::op;
 use crate::program::MapDesc;
-use crate::uapi::errno::{E2BIG, EBADF, EINVAL, ENOTSUPP};
+use crate::uapi::errno::{E2BIG, EBADF, EINVAL, ENOTSUPP, EPROTO};
 use crate::uapi::{MapType, ProgType, limits};
 
 impl Verifier<'_> {
@@ -22,7 +22,7 @@ impl Verifier<'_> {
             } else if i.is_wide()
                 && matches!(i.src, op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE)
             {
-                return Err(Reject::new(EINVAL, "map index without fd_array".into()).at(at));
+                return Err(Reject::new(EPROTO, "fd_idx without fd_array is invalid".into()).at(at));
             }
             at += if i.is_wide() { 2 } else { 1 };
         }

@@ -27,6 +27,8 @@ mod rewrite;
 mod stack;
 mod state;
 mod structure;
+#[cfg(test)]
+mod tests;
 mod unverified;
 
 pub use unverified::unverified;
@@ -174,9 +176,6 @@ pub fn verify_observed<'a>(
         Ok(s) => s,
         Err(r) => return early(r),
     };
-    if let Err(r) = structure::opcodes(desc.insns) {
-        return early(r);
-    }
     let mut v = engine::Verifier::new(desc, maps, opts, observer, shape);
     let verdict = judge(&mut v);
     if let Err(r) = &verdict {
@@ -200,7 +199,12 @@ fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
 }
 
 fn judge(v: &mut engine::Verifier<'_>) -> reject::Res<Program> {
-    v.resolve_maps()?;
+    // Linux looks for both kinds of fault in one pass.
+    match (structure::opcodes(v.desc.insns), v.resolve_maps()) {
+        (Err(a), Err(b)) => return Err(if b.insn < a.insn { b } else { a }),
+        (Err(r), _) | (_, Err(r)) => return Err(r),
+        _ => {}
+    }
     structure::no_middle(v.desc.insns, &v.shape)?;
     cfg::all_reachable(v.desc.insns)?;
     v.explore()?;

@@ -138,7 +138,8 @@ fn check_jump(i: &Insn) -> Res<()> {
                 bail!(EINVAL, "BPF_CALL uses reserved fields");
             }
         }
-        op::EXIT if i.imm != 0 || i.src != 0 || i.dst != 0 || i.off != 0 => {
+        // Linux does not look at the offset.
+        op::EXIT if i.imm != 0 || i.src != 0 || i.dst != 0 => {
             bail!(EINVAL, "BPF_EXIT uses reserved fields")
         }
         op::EXIT => {}

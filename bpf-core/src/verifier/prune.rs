@@ -80,10 +80,11 @@ impl IdMap {
 impl Verifier<'_> {
     /// At a prune point: `true` if the path need not be followed further.
     pub fn checkpoint(&mut self, pc: usize) -> Res<bool> {
-        let jumps = self.jumps - self.st.jumps_at_checkpoint;
-        let insns = self.stats.insns_processed - self.st.insn_at_checkpoint;
-        let force = self.aux[pc].force || self.checkpoints.is_empty();
+        let jumps = self.jumps - self.jumps_at_checkpoint;
+        let insns = self.stats.insns_processed - self.insns_at_checkpoint;
+        let force = self.aux[pc].force || self.checkpoints.is_empty() || self.st.jumps > 40;
         let mut add = force || (jumps >= 2 && insns >= 8);
+        self.drop_single_ids();
         let mut at = 0;
         while let Some(&nr) = self.explored[pc].get(at) {
             match self.consider(pc, nr, force)? {
@@ -110,6 +111,32 @@ impl Verifier<'_> {
             self.remember(pc);
         }
         Ok(false)
+    }
+
+    /// Forgets the ids of numbers that have no copy.
+    fn drop_single_ids(&mut self) {
+        let mut once: Vec<u32> = Vec::new();
+        let mut more: Vec<u32> = Vec::new();
+        for f in &self.st.frames {
+            let spilled = f.stack.iter().filter(|s| s.is_spill()).map(|s| &s.reg);
+            for r in f.regs.iter().chain(spilled).filter(|r| r.is_scalar() && r.id != 0) {
+                if more.contains(&r.id) {
+                    continue;
+                }
+                match once.iter().position(|&id| id == r.id) {
+                    Some(at) => more.push(once.swap_remove(at)),
+                    None => once.push(r.id),
+                }
+            }
+        }
+        if once.is_empty() {
+            return;
+        }
+        super::branch::for_each_reg(
+            &mut self.st,
+            |r| r.is_scalar() && once.contains(&r.id),
+            |r| (r.id, r.linked, r.off) = (0, false, 0),
+        );
     }
 
     fn consider(&mut self, pc: usize, nr: u32, _force: bool) -> Res<Verdict> {
@@ -179,8 +206,9 @@ impl Verifier<'_> {
         for w in self.st.written.iter_mut().skip(self.st.frames.len()) {
             *w = u64::MAX;
         }
-        self.st.insn_at_checkpoint = self.stats.insns_processed;
-        self.st.jumps_at_checkpoint = self.jumps;
+        self.insns_at_checkpoint = self.stats.insns_processed;
+        self.jumps_at_checkpoint = self.jumps;
+        self.st.jumps = 0;
     }
 
     /// Gives every live number of the running frame a node of its own.
@@ -203,10 +231,15 @@ impl Verifier<'_> {
         let Some(old) = self.checkpoints[nr as usize].state.take() else { return };
         let read = self.checkpoints[nr as usize].read;
         let all = mode == Mode::Within;
-        for depth in 0..self.st.frames.len() {
+        let top = self.st.depth();
+        for depth in 0..=top {
+            let live = self.live_at(self.checkpoints[nr as usize].pc, depth);
             let (o, n) = (&old.frames[depth], self.st.frames[depth].clone());
             let mask = if all { u64::MAX } else { read[depth] };
-            for (a, b) in o.regs.iter().zip(&n.regs) {
+            for (r, (a, b)) in o.regs.iter().zip(&n.regs).enumerate() {
+                if live & 1 << r == 0 {
+                    continue;
+                }
                 if b.is_scalar() && a.is_scalar() && (all || self.nodes.is_precise(a.node)) {
                     self.nodes.mark(b.node);
                 }
@@ -246,9 +279,8 @@ impl Verifier<'_> {
         {
             return false;
         }
-        let top = new.frames.len() - 1;
-        (0..=top).all(|d| {
-            let live = if d == top { self.live[c.pc] } else { self.live_in_caller(new, d) };
+        (0..new.frames.len()).all(|d| {
+            let live = self.live_at(c.pc, d);
             let live = if mode == Mode::Exact || mode == Mode::Within { live | 0x400 } else { live };
             let marked = mode == Mode::Explored && !self.nodes.are_all_precise();
             let read = if marked { c.read[d] } else { u64::MAX };
@@ -256,10 +288,13 @@ impl Verifier<'_> {
         })
     }
 
-    /// Registers of a calling frame that are used after the call.
-    fn live_in_caller(&self, st: &State, depth: usize) -> u16 {
-        let Some(callee) = st.frames.get(depth + 1) else { return u16::MAX };
-        let at = callee.callsite + usize::from(callee.callback.is_none());
+    /// Registers of a frame that may still be read: at `pc` in the running one,
+    /// after the call in the others.
+    fn live_at(&self, pc: usize, depth: usize) -> u16 {
+        let at = match self.st.frames.get(depth + 1) {
+            Some(callee) => callee.callsite + usize::from(callee.callback.is_none()),
+            None => pc,
+        };
         self.live.get(at).copied().unwrap_or(u16::MAX)
     }
 

@@ -36,7 +36,9 @@ impl Verifier<'_> {
         };
         if low < -i64::from(limits::STACK) || low > -1 || high > 0 || size < 0 {
             let variable = if fixed.is_some() { "" } else { "variable-offset " };
-            bail!(EACCES, "invalid {variable}{kind} stack R{nr} off={low} size={size}");
+            // Linux tells falling out of the top from falling out of the bottom.
+            let errno = if high > 0 && (-512..0).contains(&low) { EINVAL } else { EACCES };
+            bail!(errno, "invalid {variable}{kind} stack R{nr} off={low} size={size}");
         }
         let span =
             Span { frame: r.extra as usize, low: low as i32, high: high as i32, fixed: fixed.is_some() };

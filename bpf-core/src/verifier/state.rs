@@ -124,8 +124,8 @@ pub(crate) struct State {
     /// Per frame: stack slots wholly written since that checkpoint.
     pub written: [u64; 8],
     pub may_goto_depth: u32,
-    pub insn_at_checkpoint: u32,
-    pub jumps_at_checkpoint: u32,
+    /// Jumps since that checkpoint.
+    pub jumps: u32,
 }
 
 impl State {
