@@ -7,7 +7,7 @@
 mod judge;
 mod minimise;
 
-pub use judge::{Referee, Verdict};
+pub use judge::{Referee, Verdict, verify};
 pub use minimise::minimise;
 
 use bpf_core::uapi::errno;

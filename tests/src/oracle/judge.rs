@@ -6,7 +6,7 @@ use crate::kernel::{self, Btf, Map, Prog, ProgSpec};
 use bpf_core::insn::{Insn, op};
 use bpf_core::program::{FlatMemory, MapDesc, MapTable, ProgramDesc};
 use bpf_core::uapi::ProgType;
-use bpf_core::verifier::{self, Options};
+use bpf_core::verifier::{self, Options, Outcome};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -100,23 +100,8 @@ impl Referee {
 
     /// Our verdict.
     pub fn ours(&self, sample: &Sample) -> Verdict {
-        let desc = ProgramDesc {
-            insns: &sample.insns,
-            prog_type: sample.prog_type,
-            attach_type: 0,
-            flags: 0,
-            gpl: true,
-            flat: FlatMemory::default(),
-            global_funcs: &[],
-        };
         let begin = Instant::now();
-        let limit = || begin.elapsed() > Duration::from_secs(5);
-        let options = Options {
-            log_level: 0,
-            insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
-            out_of_time: &limit,
-        };
-        let judge = || verifier::verify(&desc, &MirrorMaps, &options);
+        let judge = || verify(sample);
         let outcome = match catch_unwind(AssertUnwindSafe(judge)) {
             Ok(outcome) => outcome,
             Err(panic) => return crashed(&*panic),
@@ -136,6 +121,27 @@ impl Referee {
         }
         verdict
     }
+}
+
+/// Our verifier's judgement of a sample, over maps like [`MAPS`].
+pub fn verify(sample: &Sample) -> Outcome {
+    let desc = ProgramDesc {
+        insns: &sample.insns,
+        prog_type: sample.prog_type,
+        attach_type: 0,
+        flags: 0,
+        gpl: true,
+        flat: FlatMemory::default(),
+        global_funcs: &[],
+    };
+    let begin = Instant::now();
+    let limit = || begin.elapsed() > Duration::from_secs(5);
+    let options = Options {
+        log_level: 0,
+        insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
+        out_of_time: &limit,
+    };
+    verifier::verify(&desc, &MirrorMaps, &options)
 }
 
 fn takes_function(insn: &Insn) -> bool {
