@@ -21,7 +21,7 @@ pub use mutate::mutate;
 pub use rng::Rng;
 
 use crate::kernel::MapSpec;
-use bpf_core::insn::Insn;
+use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{MapType, ProgType};
 
 /// What kind of program to generate.
@@ -72,13 +72,13 @@ pub fn generate(kind: Kind, seed: u64) -> Sample {
     match kind {
         Kind::Alu => alu::generate(&mut rng),
         Kind::Bounds => bounds::generate(&mut rng),
-        Kind::Mutant => {
-            let mut parent = any(&mut rng);
-            while loops(&parent) {
-                parent = any(&mut rng);
+        Kind::Mutant => loop {
+            let parent = any(&mut rng);
+            let sample = mutate(&mut rng, &parent);
+            if !loops(&parent) && !loops(&sample) {
+                return sample;
             }
-            mutate(&mut rng, &parent)
-        }
+        },
     }
 }
 
@@ -92,6 +92,9 @@ fn any(rng: &mut Rng) -> Sample {
 /// Whether a jump leads back. A damaged loop may be one that the kernel's
 /// verifier follows for a million instructions, which stalls the machine.
 fn loops(sample: &Sample) -> bool {
-    let back = |insn: &Insn| matches!(insn.class(), 5 | 6) && insn.off < 0;
+    let back = |insn: &Insn| {
+        let far = insn.opcode == op::JMP32 | op::JA;
+        matches!(insn.class(), op::JMP | op::JMP32) && (insn.off < 0 || far && insn.imm < 0)
+    };
     sample.insns.iter().any(back)
 }

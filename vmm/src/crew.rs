@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::error::BootError;
 use crate::host::Host;
 use crate::machine::Machine;
+use crate::signal;
 use crate::vcpu::Vcpu;
 
 /// Longest time a vCPU may take to announce itself.
@@ -122,6 +123,7 @@ fn serve(
     index: u32,
     (orders, ready): (&Receiver<Orders>, SyncSender<Ready>),
 ) {
+    signal::unblock();
     match Vcpu::new(host, machine, index) {
         Ok(vcpu) => {
             drop(ready);

@@ -22,15 +22,16 @@ use crate::stat::{Inode, inode};
 #[derive(Debug)]
 struct Export {
     object: Arc<Object>,
-    _peer: UnixStream,
-    /// The kept end's descriptor is how epoll names it.
-    watched: RawFd,
+    _kept: UnixStream,
+    token: u64,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     by_inode: HashMap<Inode, Export>,
-    by_watched: HashMap<RawFd, Inode>,
+    /// How epoll names an export: descriptors' numbers are used again too soon.
+    by_token: HashMap<u64, Inode>,
+    last_token: u64,
 }
 
 /// All descriptors of all VMs of this process.
@@ -76,19 +77,23 @@ impl Registry {
     pub(crate) fn export(&self, object: &Arc<Object>) -> Result<OwnedFd, CallError> {
         let (given, kept) = UnixStream::pair().map_err(os("create a descriptor"))?;
         let key = inode(given.as_raw_fd()).map_err(os("look at a descriptor"))?;
-        let watched = kept.as_raw_fd();
         let mut table = self.table();
-        let event = EpollEvent::new(EventSet::HANG_UP, watched as u64);
+        table.last_token += 1;
+        let token = table.last_token;
+        let event = EpollEvent::new(EventSet::HANG_UP, token);
         self.hangups
-            .ctl(ControlOperation::Add, watched, event)
+            .ctl(ControlOperation::Add, kept.as_raw_fd(), event)
             .map_err(os("watch a descriptor"))?;
-        let export = Export {
-            object: Arc::clone(object),
-            _peer: kept,
-            watched,
-        };
-        table.by_inode.insert(key, export);
-        table.by_watched.insert(watched, key);
+        let object = Arc::clone(object);
+        table.by_inode.insert(
+            key,
+            Export {
+                object,
+                _kept: kept,
+                token,
+            },
+        );
+        table.by_token.insert(token, key);
         Ok(given.into())
     }
 
@@ -107,12 +112,12 @@ impl Registry {
         table.by_inode.retain(|_, export| {
             let of_vm = export.object.vm_id() == id;
             if of_vm {
-                gone.push((Arc::clone(&export.object), export.watched));
+                gone.push((Arc::clone(&export.object), export.token));
             }
             !of_vm
         });
-        for (_, watched) in &gone {
-            table.by_watched.remove(watched);
+        for (_, token) in &gone {
+            table.by_token.remove(token);
         }
         // The objects go only after the lock.
         drop(table);
@@ -125,8 +130,7 @@ impl Registry {
         let mut gone = Vec::new();
         let mut table = self.table();
         for event in events.iter().take(count) {
-            let watched = event.data() as RawFd;
-            if let Some(key) = table.by_watched.remove(&watched) {
+            if let Some(key) = table.by_token.remove(&event.data()) {
                 gone.extend(table.by_inode.remove(&key));
             }
         }

@@ -7,7 +7,7 @@ use super::reject::{Res, bail, unsupported};
 use super::state::{Lock, Ref};
 use super::{branch, context};
 use crate::helper::{self, Arg, Proto, Ret};
-use crate::uapi::errno::{EACCES, EFAULT, EINVAL};
+use crate::uapi::errno::{EACCES, EFAULT, EINVAL, ENOTSUPP};
 use crate::uapi::{MapType, map_flags};
 use alloc::vec::Vec;
 
@@ -41,8 +41,11 @@ impl Verifier<'_> {
             self.argument(id, &proto, *arg, n, nr, &mut call)?;
         }
         if let Some(m) = &call.map {
-            let map_type = self.map_of(m).map_type;
-            map_fits(map_type, id)?;
+            let map = self.map_of(m);
+            if changes_map(id) && map.flags & map_flags::RDONLY_PROG != 0 {
+                bail!(EACCES, "write into map forbidden");
+            }
+            map_fits(map.map_type, id)?;
         } else {
             map_fits(MapType::Unspec, id)?;
         }
@@ -133,6 +136,7 @@ impl Verifier<'_> {
             }
             Arg::SpinLock => self.spin_lock(named, id == SPIN_LOCK),
             Arg::Func => {
+                check_unmodified(named)?;
                 call.func = Some(reg);
                 Ok(())
             }
@@ -165,7 +169,10 @@ impl Verifier<'_> {
             return Some(0);
         }
         let spilled = bytes.iter().all(|b| *b == super::state::Byte::Spill);
-        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill {
+        // The upper half of a spilled number is known only of zero.
+        let low = byte == 0 && slot.bytes[4] != super::state::Byte::Spill;
+        let high = byte == 4 && slot.reg.is_null();
+        if !spilled || !(low || high) {
             return None;
         }
         let v = slot.reg.as_const()?;
@@ -328,6 +335,9 @@ impl Verifier<'_> {
                 let (Some(f), Some(m)) = (call.func, call.map) else {
                     bail!(EFAULT, "callback without function or map");
                 };
+                if !iterable(self.map_of(&m).map_type) {
+                    bail!(ENOTSUPP, "callback function not allowed for map");
+                }
                 let of = |kind| Reg { extra: m.extra, uid: m.uid, ..Reg::pointer(kind) };
                 let args = [
                     m,
@@ -472,6 +482,17 @@ fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
 
 const MEMORY: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
 
+/// Update, delete, push, pop.
+fn changes_map(id: u32) -> bool {
+    matches!(id, 2 | 3 | 87 | 88)
+}
+
+/// Whether `bpf_for_each_map_elem` goes over maps of this type.
+fn iterable(map: MapType) -> bool {
+    use MapType::*;
+    matches!(map, Hash | LruHash | PercpuHash | LruPercpuHash | Array | PercpuArray)
+}
+
 /// Which helpers go with which map types (`check_map_func_compatibility`).
 fn map_fits(map: MapType, id: u32) -> Res<()> {
     use MapType::*;
@@ -481,7 +502,7 @@ fn map_fits(map: MapType, id: u32) -> Res<()> {
         Ringbuf => matches!(id, 130 | 131 | 134 | 198),
         UserRingbuf => id == 209,
         ArrayOfMaps | HashOfMaps => id == 1,
-        Queue | Stack => matches!(id, 87..=89),
+        Queue | Stack => matches!(id, 87..=89 | 164),
         BloomFilter => matches!(id, 87 | 89),
         Devmap | DevmapHash | Xskmap => matches!(id, 51 | 1),
         Cpumap => id == 51,
@@ -495,10 +516,6 @@ fn map_fits(map: MapType, id: u32) -> Res<()> {
         88 => matches!(map, Queue | Stack),
         87 | 89 => matches!(map, Queue | Stack | BloomFilter),
         195 => matches!(map, PercpuArray | PercpuHash | LruPercpuHash),
-        164 => matches!(
-            map,
-            Hash | LruHash | PercpuHash | LruPercpuHash | Array | PercpuArray
-        ),
         _ => true,
     };
     if !(by_map && by_helper) {

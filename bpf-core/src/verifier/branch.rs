@@ -5,6 +5,7 @@ use super::reg::{AT_PKT_END, BEYOND_PKT_END, Kind, MAX_PACKET_OFF, Reg};
 use super::reject::Res;
 use super::state::{Slot, State};
 use crate::insn::{Insn, op};
+use crate::uapi::errno::EFAULT;
 use alloc::rc::Rc;
 
 fn comparison(code: u8) -> CmpOp {
@@ -103,7 +104,7 @@ impl Verifier<'_> {
             resolve_null(&mut other, &self.maps, &dst, jump_is_null);
             resolve_null(&mut self.st, &self.maps, &dst, !jump_is_null);
         }
-        self.push(other, target, pc)?;
+        self.push(other, target, pc, EFAULT)?;
         Ok(Next::To(pc + 1))
     }
 

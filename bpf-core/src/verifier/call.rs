@@ -6,7 +6,7 @@ use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
 use super::context;
 use crate::insn::{Insn, op};
-use crate::uapi::errno::{E2BIG, EACCES, EINVAL};
+use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
 use crate::uapi::limits;
 use alloc::rc::Rc;
 
@@ -54,7 +54,7 @@ impl Verifier<'_> {
         (self.aux[pc].fell, self.aux[pc].jumped) = (true, true);
         // The kernel keeps the way into the loop for later and leaves first.
         let target = (pc as i64 + 1 + i64::from(i.off)) as usize;
-        self.push(again, pc + 1, pc)?;
+        self.push(again, pc + 1, pc, ENOMEM)?;
         Ok(Next::To(target))
     }
 
@@ -101,7 +101,7 @@ impl Verifier<'_> {
         enter(&mut st, pc, subprog, Some(Callback { helper }))?;
         let callee = Rc::make_mut(&mut st.frames[top + 1]);
         callee.regs[1..6].copy_from_slice(&args);
-        self.push(st, start, pc)?;
+        self.push(st, start, pc, ENOMEM)?;
         self.frame().callback_depth = 0;
         Ok(())
     }

@@ -334,8 +334,9 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Keeps a path for later.
-    pub fn push(&mut self, state: State, pc: usize, from: usize) -> Res<()> {
+    /// Keeps a path for later. `errno` is the answer where there are too many
+    /// (it differs between the kernel's callers).
+    pub fn push(&mut self, state: State, pc: usize, from: usize, errno: i32) -> Res<()> {
         if let Some(c) = self.checkpoints.get_mut(state.parent as usize) {
             c.branches += 1;
         }
@@ -343,7 +344,7 @@ impl<'a> Verifier<'a> {
         self.pending.push(Pending { state, pc, from, log_len });
         self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
         if self.pending.len() > 8192 {
-            bail!(E2BIG, "The sequence of {} jumps is too complex.", self.pending.len());
+            bail!(errno, "The sequence of {} jumps is too complex.", self.pending.len());
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ mod rewrite;
 mod stack;
 mod state;
 mod structure;
+#[cfg(test)]
+mod tests;
 mod unverified;
 
 pub use unverified::unverified;

@@ -1,5 +1,7 @@
 //! Walks the tables as the processor does.
-#![allow(unsafe_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
+
+use zerocopy::IntoBytes;
 
 use super::*;
 use crate::config::Config;
@@ -21,8 +23,7 @@ impl Tables {
         };
         let places = Places::new(&config);
         let mut memory = vec![0; REGION as usize / 8];
-        // SAFETY: the vector's memory, which nobody else uses meanwhile.
-        let slice = unsafe { VolatileSlice::new(memory.as_mut_ptr().cast(), REGION as usize) };
+        let slice = VolatileSlice::from(memory.as_mut_bytes());
         write(&slice, &places, &testing::guest(testing::spin())).unwrap();
         Self { memory, places }
     }

@@ -1,7 +1,8 @@
-#![allow(unsafe_code, clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bpfvisor_abi::layout::QUEUE_BLOCK;
 use vm_memory::Bytes;
+use zerocopy::IntoBytes;
 
 use super::*;
 
@@ -14,9 +15,7 @@ impl Queue {
     }
 
     fn slice(&mut self) -> VolatileSlice<'_> {
-        let len = self.0.len() * 8;
-        // SAFETY: the vector's memory, borrowed for as long as the slice.
-        unsafe { VolatileSlice::new(self.0.as_mut_ptr().cast(), len) }
+        VolatileSlice::from(self.0.as_mut_bytes())
     }
 
     fn word(&mut self, at: u64) -> u32 {

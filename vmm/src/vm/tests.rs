@@ -383,3 +383,28 @@ fn configuration_is_checked() {
         );
     }
 }
+
+/// Open descriptors and threads of this process.
+fn footprint() -> (usize, usize) {
+    let count = |dir| std::fs::read_dir(dir).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+#[test]
+fn many_vms_come_and_go_and_leave_nothing() {
+    // Other tests run beside this one: only growth with the number of VMs counts.
+    let before = footprint();
+    for _ in 0..40 {
+        let vm = boot(small(), testing::echo());
+        let map = map(&vm, vec![]);
+        let _fd = vm.export(&map).unwrap();
+    }
+    let vms: Vec<_> = (0..20).map(|_| boot(small(), testing::echo())).collect();
+    for (n, vm) in (0..).zip(&vms) {
+        assert_eq!(vm.call(0, [n; 7]).unwrap().val[0], n);
+    }
+    drop(vms);
+    assert!(eventually(
+        || footprint().0 < before.0 + 30 && footprint().1 < before.1 + 10
+    ));
+}
