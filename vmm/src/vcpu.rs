@@ -68,7 +68,9 @@ impl Vcpu {
 
     /// Runs until the VM dies.
     pub(crate) fn run(self, orders: Orders) {
-        let Orders { core, entry, ready } = orders;
+        let Orders {
+            core, entry, ready, ..
+        } = orders;
         let Self { index, fd, machine } = self;
         let regs = registers::entering(kvm_regs::default(), entry, index);
         if let Err(e) = fd.set_regs(&regs) {
