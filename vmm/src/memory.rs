@@ -93,20 +93,38 @@ impl Private {
         }
     }
 
-    /// Takes what is in use from the first instructions on: the first regions of
-    /// heap and code, and the top of each stack.
+    /// Takes what is in use from the first instructions on: a little of heap,
+    /// code and each stack.
     pub(crate) fn populate_for_boot(&self) {
-        self.populate(layout::HEAP);
-        self.populate(layout::CODE);
-        for vcpu in 0..self.places.vcpus {
-            let end = self.places.stack(vcpu) + REGION;
-            let offset = (end - STACK_IN_USE) as usize;
+        let stacks = (0..self.places.vcpus).map(|vcpu| {
+            (
+                self.places.stack(vcpu) + REGION - STACK_IN_USE,
+                STACK_IN_USE,
+            )
+        });
+        let first = [(self.places.heap, HEAP_IN_USE), (layout::CODE, CODE_IN_USE)];
+        for (offset, len) in stacks.chain(first) {
             let _ = self
                 .mapping
-                .advise(offset, STACK_IN_USE as usize, Advice::Populate);
+                .advise(offset as usize, len as usize, Advice::Populate);
+        }
+    }
+
+    /// Once booted, takes the rest of the first regions of heap and code, as huge
+    /// pages if the host can: clearing them would have been half of the boot.
+    pub(crate) fn populate_after_boot(&self) {
+        for offset in [self.places.heap, layout::CODE] {
+            let (offset, len) = (offset as usize, REGION as usize);
+            if self.mapping.advise(offset, len, Advice::Collapse).is_err() {
+                let _ = self.mapping.advise(offset, len, Advice::Populate);
+            }
         }
     }
 }
 
-/// How much of a stack is populated at boot.
+/// How much of a stack is in use at boot.
 const STACK_IN_USE: u64 = 16 << 10;
+/// And of the heap.
+const HEAP_IN_USE: u64 = 32 << 10;
+/// And of the code region.
+const CODE_IN_USE: u64 = 4 << 10;
