@@ -3,9 +3,11 @@ mod ops;
 mod slots;
 
 pub use ops::{batch, create, delete, free, freeze, lookup, lookup_and_delete, next_key, update};
+pub use slots::Owner;
 use slots::ProgSlots;
 
 use crate::Runtime;
+use crate::object::Object;
 use crate::program::Prog;
 use alloc::sync::Arc;
 use bpf_core::env::MapHeader;
@@ -23,6 +25,9 @@ pub struct MapObject {
     /// The operations.
     pub map: Map,
     handle: AtomicU32,
+    /// For maps of maps: what its elements are like, and a handle of that map by
+    /// which the verifier finds it as long as this map is there.
+    template: Option<Arc<MapObject>>,
     inner: u32,
     spin_lock_off: Option<u32>,
     frozen: AtomicBool,
@@ -52,6 +57,7 @@ impl MapObject {
             spin_lock: some(rec.spin_lock_off),
             timer: some(rec.timer_off),
         };
+        let template = template(rt, map_type, rec.inner)?;
         let map = Map::create(geo, region, rec.seed, fields).map_err(|e| e.errno)?;
         let progs = (map_type == MapType::ProgArray).then(|| ProgSlots::new(geo.max_entries));
         let header = match &progs {
@@ -70,7 +76,14 @@ impl MapObject {
             header,
             map,
             handle: AtomicU32::new(0),
-            inner: rec.inner,
+            inner: match &template {
+                Some(t) => rt
+                    .objects
+                    .insert(Object::Map(Arc::clone(t)))
+                    .ok_or(errno::ENOMEM)?,
+                None => 0,
+            },
+            template,
             spin_lock_off: some(rec.spin_lock_off),
             frozen: AtomicBool::new(false),
             progs,
@@ -85,6 +98,28 @@ impl MapObject {
     /// The value of a loaded map pointer.
     pub fn address(&self) -> u64 {
         core::ptr::from_ref(self).expose_provenance() as u64
+    }
+
+    /// Whether programs of this kind may tail-call through the map. Other maps than
+    /// program arrays don't mind.
+    pub fn admits(&self, owner: Owner) -> bool {
+        self.progs.as_ref().is_none_or(|p| p.admits(owner))
+    }
+
+    /// Whether `inner` may be an element: it must be what the verifier took the
+    /// elements for (`bpf_map_meta_equal`).
+    pub fn admits_inner(&self, inner: &Self) -> bool {
+        let Some(template) = &self.template else {
+            return false;
+        };
+        let (a, b) = (template.map.geometry(), inner.map.geometry());
+        let resizable = a.map_type != MapType::Array || a.flags & map_flags::INNER_MAP != 0;
+        a.map_type == b.map_type
+            && a.key_size == b.key_size
+            && a.value_size == b.value_size
+            && a.flags == b.flags
+            && template.spin_lock_off == inner.spin_lock_off
+            && (resizable || a.max_entries == b.max_entries)
     }
 
     /// The program in a slot of a program array.
@@ -123,9 +158,26 @@ impl MapObject {
     }
 }
 
+/// The template of a map of maps: EBADF where there is none, EINVAL for nested
+/// maps of maps, ENOTSUPP for program arrays.
+fn template(rt: &Runtime, outer: MapType, handle: u32) -> Result<Option<Arc<MapObject>>, i32> {
+    use MapType::*;
+    if !matches!(outer, ArrayOfMaps | HashOfMaps) {
+        return Ok(None);
+    }
+    let inner = rt.objects.map(handle).ok_or(errno::EBADF)?;
+    match inner.map_type() {
+        ArrayOfMaps | HashOfMaps => Err(errno::EINVAL),
+        ProgArray => Err(errno::ENOTSUPP),
+        _ => Ok(Some(Arc::clone(inner))),
+    }
+}
+
 impl MapTable for Runtime {
     fn map(&self, handle: u32) -> Option<MapDesc> {
-        self.objects.map(handle).map(|m| m.desc())
+        self.objects
+            .map(handle)
+            .map(|m| MapDesc { handle, ..m.desc() })
     }
 
     fn read_constant(&self, handle: u32, off: u32, size: u32) -> Option<u64> {

@@ -9,7 +9,7 @@ pub use arena::{Arena, Full, Span};
 pub use dump::dump;
 pub use load::{load, unload};
 
-use crate::map::MapObject;
+use crate::map::{MapObject, Owner};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bpf_core::program::Program;
@@ -25,6 +25,8 @@ pub struct Prog {
     code: Option<Compiled>,
     /// The maps whose addresses are in it.
     pub maps: Vec<Arc<MapObject>>,
+    /// `expected_attach_type`.
+    pub attach_type: u32,
     /// Flat programs: the lengths of memory that it was verified for.
     pub flat: (u32, u32),
 }
@@ -38,6 +40,15 @@ struct Compiled {
 }
 
 impl Prog {
+    /// What it has in common with programs that it may tail-call.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            prog_type: self.prog_type,
+            attach_type: self.attach_type,
+            flat: self.flat,
+        }
+    }
+
     /// Address of the main program's first instruction; 0 without machine code.
     #[inline]
     pub fn entry(&self) -> u64 {

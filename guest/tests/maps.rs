@@ -214,3 +214,83 @@ fn a_freed_map_stays_for_the_programs_that_use_it() {
         assert_eq!(w.run(p, &FRAME).unwrap().0, 6);
     }
 }
+
+#[test]
+fn a_program_array_takes_programs_of_one_type() {
+    for w in World::both() {
+        let array = w.map(MapType::ProgArray, 4, 4, 2);
+        let xdp = w.load(ProgType::Xdp, "r0 = 1\n exit");
+        let filter = w.load(ProgType::SocketFilter, "r0 = 1\n exit");
+        assert_eq!(w.update(array, &[0; 4], &xdp.to_le_bytes()), 0);
+        assert_eq!(
+            w.update(array, &[1, 0, 0, 0], &filter.to_le_bytes()),
+            -errno::EINVAL
+        );
+        let text = format!("r2 = map[id:{array}]\n r3 = 0\n call 12\n r0 = 1\n exit");
+        assert_eq!(
+            w.try_load(ProgType::SocketFilter, &text, |_| ()).0,
+            -errno::EINVAL
+        );
+        w.load(ProgType::Xdp, &text);
+    }
+}
+
+#[test]
+fn an_inner_map_must_be_like_the_template() {
+    for w in World::both() {
+        let template = w.map(MapType::Array, 4, 8, 1);
+        let outer = w.map_with(MapType::ArrayOfMaps, 4, 4, 2, |r| r.inner = template);
+        w.call(code::MAP_FREE, [template.into(), 0, 0, 0, 0, 0, 0]);
+        let same = w.map(MapType::Array, 4, 8, 1);
+        assert_eq!(w.update(outer, &[0; 4], &same.to_le_bytes()), 0);
+        for (value, entries) in [(16, 1), (8, 2)] {
+            let other = w.map(MapType::Array, 4, value, entries);
+            assert_eq!(
+                w.update(outer, &[0; 4], &other.to_le_bytes()),
+                -errno::EINVAL
+            );
+        }
+        let text = format!(
+            "*(u32 *)(r10 -4) = 0\n r2 = r10\n r2 += -4\n r1 = map[id:{outer}]\n call 1
+             r0 = 0\n exit"
+        );
+        w.load(ProgType::Xdp, &text);
+    }
+}
+
+#[test]
+fn a_reserved_record_is_committed_to_its_ring() {
+    for w in World::both() {
+        let ring = w.map(MapType::Ringbuf, 0, 0, 4096);
+        let p = w.load(
+            ProgType::Xdp,
+            &format!(
+                "r1 = map[id:{ring}]\n r2 = 8\n r3 = 0\n call 131\n if r0 == 0 goto +4
+                 *(u64 *)(r0 +0) = 7\n r1 = r0\n r2 = 0\n call 132\n r1 = map[id:{ring}]\n r2 = 0
+                 call 134\n exit"
+            ),
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 16);
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 32);
+    }
+}
+
+#[test]
+fn a_callback_sees_every_element() {
+    for w in World::both() {
+        let m = w.map(MapType::Hash, 4, 8, 8);
+        for i in 1..=3u8 {
+            w.update(m, &[i, 0, 0, 0], &[i, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        let p = w.load(
+            ProgType::Xdp,
+            &format!(
+                "*(u64 *)(r10 -8) = 0\n r1 = map[id:{m}]\n r2 = subprog[each]\n r3 = r10\n r3 += -8
+                 r4 = 0\n call 164\n r1 = *(u64 *)(r10 -8)\n r0 *= 100\n r0 += r1\n exit
+                 each:\n r1 = *(u64 *)(r3 +0)\n r2 = *(u64 *)(r4 +0)\n r2 += r1
+                 *(u64 *)(r4 +0) = r2\n r0 = 0\n exit"
+            ),
+        );
+        assert_eq!(w.run(p, &FRAME).unwrap().0, 306);
+    }
+}

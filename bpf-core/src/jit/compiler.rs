@@ -12,6 +12,7 @@ use super::x86::{Reg, Size, forms};
 use super::{Code, Features, JitError, Target};
 use crate::insn::{Insn, op};
 use crate::program::{MapTable, Program};
+use alloc::vec::Vec;
 
 /// Machine registers of R0 to R10. R0 to R5 are where the C calling convention
 /// has the result and the arguments, R6 to R9 are among those that it preserves.
@@ -56,6 +57,8 @@ pub struct Compiler<'a> {
     planned: usize,
     /// The next instruction's work is already done.
     pub(super) skip_next: bool,
+    /// Code out of line: where it begins, and where it goes on after R0 = 0.
+    pub(super) cold: Vec<(Label, Label)>,
 }
 
 impl<'a> Compiler<'a> {
@@ -82,6 +85,7 @@ impl<'a> Compiler<'a> {
             plans: Plans::new(),
             planned: 0,
             skip_next: false,
+            cold: Vec::new(),
         })
     }
 
@@ -92,7 +96,7 @@ impl<'a> Compiler<'a> {
         self.buf.bind(Label(self.prog.insns.len() as u32));
         let layout = Layout::of(&mut self.buf)?;
         let offset = |l: Label| layout.offset(&self.buf, l);
-        let entries: alloc::vec::Vec<u32> = (0..self.info.functions.len())
+        let entries: Vec<u32> = (0..self.info.functions.len())
             .map(|k| offset(self.entry_label(k)))
             .collect();
         let count = self.prog.insns.len() as u32;
@@ -139,6 +143,7 @@ impl<'a> Compiler<'a> {
         if !ends_flow(last) {
             self.buf.op0(&forms::UD2, Size::D);
         }
+        self.flush_cold();
         Ok(())
     }
 

@@ -120,8 +120,43 @@ impl Compiler<'_> {
         if !signed && value.is_power_of_two() {
             return self.divide_power(size, dst, value, modulo);
         }
+        if !signed && size == Size::W {
+            return self.divide_by_reciprocal(dst, value, modulo);
+        }
         self.buf.load_imm(Reg::R9, value);
         self.hardware_divide(size, dst, Reg::R9, signed, modulo);
+    }
+
+    /// 32-bit division by a constant d that is no power of two: the quotient is the
+    /// upper half of n * c with c = ceil(2^64 / d) = (2^64 + e) / d, e < d. The
+    /// product is too large by n * e / d, less than 2^64 / d, so this is exact.
+    fn divide_by_reciprocal(&mut self, dst: Reg, value: u64, modulo: bool) {
+        let save_rax = dst != Reg::RAX && self.live(RAX_IS);
+        let save_rdx = dst != Reg::RDX && self.live(RDX_IS);
+        if save_rax {
+            self.buf.mov(Size::D, Reg::R10, Reg::RAX);
+        }
+        if save_rdx {
+            self.buf.mov(Size::D, Reg::R11, Reg::RDX);
+        }
+        self.buf.mov(Size::W, Reg::R9, dst);
+        self.buf.load_imm(Reg::RAX, u64::MAX / value + 1);
+        self.buf.op1(&forms::MUL, Size::D, Reg::R9);
+        if modulo {
+            let (form, rdx) = (&forms::IMUL_I32, Reg::RDX);
+            self.buf
+                .emit(form, Size::W, rdx, rdx.into(), Reg::RAX, value as i64);
+            self.buf.op(&forms::SUB.mr, Size::W, rdx, Reg::R9);
+            self.buf.mov(Size::W, dst, Reg::R9);
+        } else {
+            self.buf.mov(Size::D, dst, Reg::RDX);
+        }
+        if save_rdx {
+            self.buf.mov(Size::D, Reg::RDX, Reg::R11);
+        }
+        if save_rax {
+            self.buf.mov(Size::D, Reg::RAX, Reg::R10);
+        }
     }
 
     fn divide_power(&mut self, size: Size, dst: Reg, value: u64, modulo: bool) {

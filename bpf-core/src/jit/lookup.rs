@@ -37,7 +37,8 @@ pub struct Lookup {
     stride: u32,
 }
 
-fn plain_array(insn: Insn, fact: Fact, maps: &dyn MapTable) -> Option<MapDesc> {
+/// The array map that a call instruction looks up, if compiled code can do it.
+pub fn plain_array(insn: Insn, fact: Fact, maps: &dyn MapTable) -> Option<MapDesc> {
     if insn.opcode != op::JMP | op::CALL || insn.src != 0 || insn.imm != LOOKUP {
         return None;
     }
@@ -115,6 +116,17 @@ impl Lookup {
     }
 }
 
+/// A null check of a lookup's answer.
+#[derive(Clone, Copy)]
+struct NullCheck {
+    /// Instruction that follows for null.
+    absent: usize,
+    /// Instruction that follows for an element.
+    present: usize,
+    /// R0 is read after the answer was null.
+    wanted: bool,
+}
+
 impl Compiler<'_> {
     /// Emits a lookup together with the null check that follows it.
     pub(super) fn lookup(&mut self, l: Lookup) {
@@ -124,8 +136,9 @@ impl Compiler<'_> {
         }
         let check = self.null_check();
         let miss = match check {
-            Some((absent, _)) => self.insn_label(absent),
-            None => self.buf.new_label(),
+            Some(c) if !c.wanted => self.insn_label(c.absent),
+            Some(c) if l.may_miss() => self.cold_null(c.absent),
+            _ => self.buf.new_label(),
         };
         let index = self.lookup_index(l);
         if l.may_miss() {
@@ -134,10 +147,10 @@ impl Compiler<'_> {
             self.buf.jcc(Cond::AboveEqual, miss);
         }
         self.lookup_address(l, index);
-        if let Some((_, present)) = check {
+        if let Some(c) = check {
             self.skip_next = true;
-            if present != self.at + 2 {
-                let label = self.insn_label(present);
+            if c.present != self.at + 2 {
+                let label = self.insn_label(c.present);
                 self.buf.jmp(label);
             }
         } else if l.may_miss() {
@@ -149,13 +162,12 @@ impl Compiler<'_> {
         }
     }
 
-    /// Where the next instruction, a null check of R0, leads: for null, and for an
-    /// element. Only where R0 is not wanted after the answer was null.
-    fn null_check(&self) -> Option<(usize, usize)> {
+    /// Where the next instruction leads, if it is a null check of R0.
+    fn null_check(&self) -> Option<NullCheck> {
         let next = self.at + 1;
         let insn = self.insn_at(next);
-        let zero = insn.dst == 0 && insn.imm == 0;
         let target = super::analysis::jump_target(next, insn)?;
+        let zero = insn.dst == 0 && insn.imm == 0;
         if !zero || self.info.targets.get(next) != Some(&false) {
             return None;
         }
@@ -164,8 +176,27 @@ impl Compiler<'_> {
             o if o == op::JMP | op::JNE => (next + 1, target),
             _ => return None,
         };
-        let wanted = self.info.live_before(self.prog, absent) & bit(0) != 0;
-        (!wanted).then_some((absent, present))
+        Some(NullCheck {
+            absent,
+            present,
+            wanted: self.info.live_before(self.prog, absent) & bit(0) != 0,
+        })
+    }
+
+    /// Code out of line that sets R0 to 0 and goes on at an instruction.
+    fn cold_null(&mut self, target: usize) -> super::buffer::Label {
+        let label = self.buf.new_label();
+        self.cold.push((label, self.insn_label(target)));
+        label
+    }
+
+    /// Emits what was put out of line.
+    pub(super) fn flush_cold(&mut self) {
+        for (label, target) in core::mem::take(&mut self.cold) {
+            self.buf.bind(label);
+            self.buf.load_imm(Reg::RAX, 0);
+            self.buf.jmp(target);
+        }
     }
 
     /// The register with the zero-extended key.
@@ -210,7 +241,11 @@ impl Compiler<'_> {
     fn scaled(&mut self, index: Reg, stride: u32) -> (Reg, u8) {
         let log2 = stride.trailing_zeros();
         if !stride.is_power_of_two() {
-            let (form, imm) = (&forms::IMUL_I32, i64::from(stride));
+            let imm = i64::from(stride);
+            let form = match i8::try_from(imm) {
+                Ok(_) => &forms::IMUL_I8,
+                Err(_) => &forms::IMUL_I32,
+            };
             self.buf
                 .emit(form, Size::D, Reg::RAX, index.into(), Reg::RAX, imm);
             return (Reg::RAX, 0);

@@ -8,7 +8,7 @@
 
 use super::analysis::{Analysis, Function, is_jump, jump_target};
 use super::effect::{CALLER_SAVED, Effect, RegSet, bit};
-use super::lookup::Lookup;
+use super::lookup::{Lookup, plain_array};
 use super::pool::{Pool, wide_value};
 use super::value::{Addr, Base, LOW, Value, Values};
 use super::x86::Size;
@@ -134,6 +134,14 @@ impl<'a> Planner<'a> {
     }
 
     fn load_wide(&mut self, insn: Insn) {
+        // A lookup in place has no use for the map's address; without this load, R1
+        // still holds what it did, which often is the key.
+        let fact = self.prog.facts.get(self.at + 2).copied();
+        let lookup = plain_array(self.insn(2), fact.unwrap_or_default(), self.maps).is_some();
+        if insn.dst == 1 && lookup && !self.is_target(self.at + 2) {
+            self.plan(Plan::Skip);
+            return;
+        }
         match wide_value(self.maps, insn, self.insn(1)) {
             Some(c) => self.values.set(insn.dst, Value::Const(c), c),
             None => self.values.forget(bit(insn.dst)),

@@ -133,6 +133,7 @@ impl Verifier<'_> {
             }
             Arg::SpinLock => self.spin_lock(named, id == SPIN_LOCK),
             Arg::Func => {
+                check_unmodified(named)?;
                 call.func = Some(reg);
                 Ok(())
             }
@@ -165,7 +166,10 @@ impl Verifier<'_> {
             return Some(0);
         }
         let spilled = bytes.iter().all(|b| *b == super::state::Byte::Spill);
-        if byte != 0 || !spilled || slot.bytes[4] == super::state::Byte::Spill {
+        // The upper half of a spilled number is known only of zero.
+        let low = byte == 0 && slot.bytes[4] != super::state::Byte::Spill;
+        let high = byte == 4 && slot.reg.is_null();
+        if !spilled || !(low || high) {
             return None;
         }
         let v = slot.reg.as_const()?;

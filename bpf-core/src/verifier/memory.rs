@@ -173,7 +173,10 @@ impl Verifier<'_> {
                 }
             }
             Kind::MapKey if write => bail!(EACCES, "write to change key R{nr} not allowed"),
-            Kind::MapKey => self.region(named, at, size, base.extra, false)?,
+            Kind::MapKey => {
+                let key = self.map_of(&base).key_size as i32;
+                self.region(named, at, size, key, false)?;
+            }
             Kind::Mem if write && base.rdonly => bail!(EACCES, "R{nr} cannot write into rdonly_mem"),
             Kind::Mem => self.region(named, at, size, base.extra, false)?,
             Kind::Packet | Kind::PacketMeta => {

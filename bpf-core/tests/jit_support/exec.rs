@@ -119,3 +119,10 @@ impl Drop for FixedMemory {
         unsafe { libc::munmap(self.at.cast(), self.len) };
     }
 }
+
+/// Runs a program that rbpf compiled.
+pub fn rbpf_run(vm: &rbpf::EbpfVmNoData<'_>) -> u64 {
+    // SAFETY: the tests only run programs that they wrote, which stay inside the
+    // memory that they were given.
+    unsafe { vm.execute_program_jit() }.expect("it is compiled")
+}

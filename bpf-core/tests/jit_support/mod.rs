@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod elf;
 pub mod exec;
 pub mod generate;
 pub mod world;

@@ -25,7 +25,10 @@ pub fn create(c: &Call<'_>) -> Answer {
 
 /// `MAP_FREE`.
 pub fn free(c: &Call<'_>) -> Answer {
-    map(c)?;
+    let inner = map(c)?.inner;
+    if inner != 0 {
+        c.rt.objects.remove(inner, &c.rt.grace, c.vcpu);
+    }
     match c.rt.objects.remove(c.arg[0] as u32, &c.rt.grace, c.vcpu) {
         true => OK,
         false => Err(errno::EBADF),
@@ -150,6 +153,9 @@ fn update_one(c: &Call<'_>, m: &MapObject, key: &[u8], value: &[u8], flags: u64)
     match m.map_type() {
         MapType::ProgArray => {
             let prog = c.rt.objects.prog(handle()?).ok_or(errno::EBADF)?;
+            if !m.admits(prog.owner()) {
+                return Err(errno::EINVAL);
+            }
             m.map
                 .sys_update(c.vcpu, key, value, flags)
                 .map_err(number)?;
@@ -157,7 +163,10 @@ fn update_one(c: &Call<'_>, m: &MapObject, key: &[u8], value: &[u8], flags: u64)
             Ok(())
         }
         MapType::ArrayOfMaps | MapType::HashOfMaps => {
-            c.rt.objects.map(handle()?).ok_or(errno::EBADF)?;
+            let inner = c.rt.objects.map(handle()?).ok_or(errno::EBADF)?;
+            if !m.admits_inner(inner) {
+                return Err(errno::EINVAL);
+            }
             m.map.sys_update(c.vcpu, key, value, flags).map_err(number)
         }
         _ => m.map.sys_update(c.vcpu, key, value, flags).map_err(number),

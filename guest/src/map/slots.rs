@@ -3,6 +3,7 @@ use crate::program::Prog;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use bpf_core::uapi::ProgType;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 
@@ -11,6 +12,19 @@ use spin::Mutex;
 pub struct ProgSlots {
     entries: Box<[AtomicU64]>,
     progs: Mutex<BTreeMap<u32, Arc<Prog>>>,
+    owner: Mutex<Option<Owner>>,
+}
+
+/// What programs must have in common to call each other through an array: what
+/// the verifier assumed of their context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The type.
+    pub prog_type: ProgType,
+    /// `expected_attach_type`.
+    pub attach_type: u32,
+    /// Lengths of a flat program's memory.
+    pub flat: (u32, u32),
 }
 
 impl ProgSlots {
@@ -19,12 +33,18 @@ impl ProgSlots {
         Self {
             entries: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             progs: Mutex::new(BTreeMap::new()),
+            owner: Mutex::new(None),
         }
     }
 
     /// Address of the table of entry addresses.
     pub fn table(&self) -> u64 {
         self.entries.as_ptr().expose_provenance() as u64
+    }
+
+    /// Whether programs of this kind may use the array. The first to ask decides.
+    pub fn admits(&self, owner: Owner) -> bool {
+        *self.owner.lock().get_or_insert(owner) == owner
     }
 
     /// The program in a slot.

@@ -2,6 +2,7 @@
 use super::{Compiled, Full, Prog, license, log};
 use crate::Runtime;
 use crate::dispatch::{Answer, Call};
+use crate::map::Owner;
 use crate::object::Object;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -51,21 +52,38 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let insns = instructions(rt, rec)?;
     let program = judge(rt, rec, prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
-    let maps = program
+    let maps: Vec<_> = program
         .maps
         .iter()
         .filter_map(|&h| rt.objects.map(h).cloned())
         .collect();
+    let flat = match prog_type {
+        ProgType::Flat => (rec.flat_min, rec.flat_max),
+        _ => (0, 0),
+    };
+    let attach_type = rec.attach_type;
+    let owner = Owner {
+        prog_type,
+        attach_type,
+        flat,
+    };
+    if !maps.iter().all(|m| m.admits(owner)) {
+        return Err(refuse(
+            errno::EINVAL,
+            "a program array is used by programs of another type",
+        ));
+    }
     let code = match rt.boot.flags & boot_flags::INTERPRET {
         0 => Some(compile(rt, rec, &program)?),
         _ => None,
     };
-    let flat = (rec.flat_min, rec.flat_max);
+    let program = Arc::new(program);
     let prog = Arc::new(Prog {
         prog_type,
-        program: Arc::new(program),
+        program,
         code,
         maps,
+        attach_type,
         flat,
     });
     let full = || refuse(errno::ENOMEM, "the VM has too many objects");
