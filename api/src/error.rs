@@ -56,7 +56,7 @@ pub enum HostError {
         bytes: u64,
     },
     /// Anything else that the operating system refused.
-    #[error("{what}: {} (os error {errno})", std::io::Error::from_raw_os_error(*errno))]
+    #[error("{what}: {}", std::io::Error::from_raw_os_error(*errno))]
     Os {
         /// What was tried.
         what: String,

@@ -18,7 +18,7 @@ mod values;
 
 pub use load::{LoadOptions, Object, ObjectProgram};
 
-use crate::error::{Error, HostError, Result};
+use crate::error::{CallerError, Error, HostError, Result};
 use bpf_core::uapi::ProgType;
 use btf::Btf;
 use elf::{Elf, Kind};
@@ -84,7 +84,12 @@ impl ObjectFile {
             errno: e.raw_os_error().unwrap_or(libc::EIO),
         })?;
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-        Self::parse(&name.unwrap_or_default(), &bytes)
+        Self::parse(&name.unwrap_or_default(), &bytes).map_err(|e| match e {
+            Error::Caller(CallerError::Object(text)) => {
+                Error::object(format!("{}: {text}", path.display()))
+            }
+            other => other,
+        })
     }
 
     /// Reads an object from memory. `name` begins the names of its global data

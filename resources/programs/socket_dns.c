@@ -1,11 +1,13 @@
 /* A socket filter: keeps the headers of DNS over UDP on IPv4 (any number of
- * bytes may be kept; 0 drops the packet). Reads with the legacy packet loads and
- * with bpf_skb_load_bytes. */
+ * bytes may be kept; 0 drops the packet). Reads relative to the network header,
+ * with the legacy packet loads and with bpf_skb_load_bytes_relative, so that it
+ * does not matter whether the socket sees the link layer. */
 #include "packet.h"
 
 unsigned long long load_byte(void *skb, unsigned long long off) asm("llvm.bpf.load.byte");
-unsigned long long load_half(void *skb, unsigned long long off) asm("llvm.bpf.load.half");
 
+#define SKF_NET_OFF (-0x100000)
+#define HDR_START_NET 1
 #define ETH_LEN 14
 #define DNS_PORT 53
 
@@ -23,10 +25,10 @@ int dns(struct __sk_buff *skb)
 	__u32 header_len, direction;
 	__u64 *count;
 
-	if (load_half(skb, 12) != ETH_P_IP || load_byte(skb, ETH_LEN + 9) != PROTO_UDP)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || load_byte(skb, SKF_NET_OFF + 9) != PROTO_UDP)
 		return 0;
-	header_len = (load_byte(skb, ETH_LEN) & 0xf) * 4;
-	if (bpf_skb_load_bytes(skb, ETH_LEN + header_len, &ports, sizeof(ports)))
+	header_len = (load_byte(skb, SKF_NET_OFF) & 0xf) * 4;
+	if (bpf_skb_load_bytes_relative(skb, header_len, &ports, sizeof(ports), HDR_START_NET))
 		return 0;
 	if (ports.dst == bpf_htons(DNS_PORT))
 		direction = 0;

@@ -13,6 +13,7 @@ mod alu;
 mod bounds;
 mod code;
 mod fragments;
+mod helpers;
 mod mutate;
 mod rng;
 
@@ -21,7 +22,7 @@ pub use mutate::mutate;
 pub use rng::Rng;
 
 use crate::kernel::MapSpec;
-use bpf_core::insn::Insn;
+use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{MapType, ProgType};
 
 /// What kind of program to generate.
@@ -57,11 +58,21 @@ pub struct Sample {
 }
 
 /// The maps that generated programs use: handle 1 is the first.
-pub const MAPS: [MapSpec<'static>; 3] = [
+pub const MAPS: [MapSpec<'static>; 6] = [
     MapSpec::new(MapType::Array, 4, 48, 4),
     MapSpec::new(MapType::Hash, 8, 17, 8),
     MapSpec::new(MapType::Array, 4, 1024, 1),
+    MapSpec::new(MapType::Ringbuf, 0, 0, 4096),
+    MapSpec::new(MapType::ProgArray, 4, 4, 2),
+    MapSpec::new(MapType::Queue, 0, 8, 4),
 ];
+
+/// How many of [`MAPS`] have values that lookups answer: the first ones.
+const WITH_VALUES: usize = 3;
+/// Handles of the others.
+const RINGBUF: i32 = 4;
+const PROG_ARRAY: i32 = 5;
+const QUEUE: i32 = 6;
 
 /// The most instructions of a generated program.
 pub const MAX_INSNS: usize = 200;
@@ -72,13 +83,13 @@ pub fn generate(kind: Kind, seed: u64) -> Sample {
     match kind {
         Kind::Alu => alu::generate(&mut rng),
         Kind::Bounds => bounds::generate(&mut rng),
-        Kind::Mutant => {
-            let mut parent = any(&mut rng);
-            while loops(&parent) {
-                parent = any(&mut rng);
+        Kind::Mutant => loop {
+            let parent = any(&mut rng);
+            let sample = mutate(&mut rng, &parent);
+            if !loops(&parent) && !loops(&sample) {
+                return sample;
             }
-            mutate(&mut rng, &parent)
-        }
+        },
     }
 }
 
@@ -92,6 +103,9 @@ fn any(rng: &mut Rng) -> Sample {
 /// Whether a jump leads back. A damaged loop may be one that the kernel's
 /// verifier follows for a million instructions, which stalls the machine.
 fn loops(sample: &Sample) -> bool {
-    let back = |insn: &Insn| matches!(insn.class(), 5 | 6) && insn.off < 0;
+    let back = |insn: &Insn| {
+        let far = insn.opcode == op::JMP32 | op::JA;
+        matches!(insn.class(), op::JMP | op::JMP32) && (insn.off < 0 || far && insn.imm < 0)
+    };
     sample.insns.iter().any(back)
 }

@@ -299,9 +299,9 @@ impl<'a> Planner<'a> {
                 self.add_imm(insn, -i64::from(insn.imm))
             }
             (op::LSH | op::RSH, false, _) => self.shift(insn, size),
-            (op::LSH | op::RSH | op::ARSH, true, _) if self.bmi2 => self.from_copy(insn, size),
-            (op::MUL, false, _) => self.from_copy(insn, size),
-            (op::AND, false, _) if matches!(insn.imm, 0xff | 0xffff) => self.from_copy(insn, size),
+            (op::LSH | op::RSH | op::ARSH, true, _) if self.bmi2 => self.on_copy(insn, size),
+            (op::MUL, false, _) => self.on_copy(insn, size),
+            (op::AND, false, _) if matches!(insn.imm, 0xff | 0xffff) => self.on_copy(insn, size),
             (op::OR | op::XOR, true, _) => {
                 self.rotation(insn, size);
                 None
@@ -419,7 +419,7 @@ impl<'a> Planner<'a> {
     }
 
     /// An operation whose machine form has a separate destination.
-    fn from_copy(&mut self, insn: Insn, size: Size) -> Option<Value> {
+    fn on_copy(&mut self, insn: Insn, size: Size) -> Option<Value> {
         let src = self.copied(insn.dst, size)?;
         if insn.opcode & op::X == 0 || insn.src != insn.dst {
             self.plan(Plan::From(src));

@@ -1,12 +1,13 @@
 //! Jumps without a condition, calls and returns.
+use super::context;
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
+use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
-use super::context;
 use crate::insn::{Insn, op};
-use crate::uapi::errno::{E2BIG, EACCES, EINVAL};
+use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
 use crate::uapi::limits;
 use alloc::rc::Rc;
 
@@ -33,7 +34,10 @@ impl Verifier<'_> {
             op::CALL if i.src == op::PSEUDO_CALL => self.call_function(pc, i),
             op::CALL => {
                 if self.st.lock.is_some() && i.imm as u32 != super::args::SPIN_UNLOCK {
-                    bail!(EINVAL, "function calls are not allowed while holding a lock");
+                    bail!(
+                        EINVAL,
+                        "function calls are not allowed while holding a lock"
+                    );
                 }
                 self.call_helper(pc, i.imm as u32)?;
                 Ok(Next::To(pc + 1))
@@ -47,14 +51,17 @@ impl Verifier<'_> {
     fn may_goto(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         let mut again = self.st.clone();
         again.may_goto_depth += 1;
-        let here = self.checkpoints.get(self.st.parent as usize).map_or(u32::MAX, |c| c.parent);
+        let here = self
+            .checkpoints
+            .get(self.st.parent as usize)
+            .map_or(u32::MAX, |c| c.parent);
         if let Some(old) = self.previous_visit(pc, here) {
             self.widen(&old, &mut again);
         }
         (self.aux[pc].fell, self.aux[pc].jumped) = (true, true);
         // The kernel keeps the way into the loop for later and leaves first.
         let target = (pc as i64 + 1 + i64::from(i.off)) as usize;
-        self.push(again, pc + 1, pc)?;
+        self.push(again, pc + 1, pc, ENOMEM)?;
         Ok(Next::To(target))
     }
 
@@ -77,7 +84,12 @@ impl Verifier<'_> {
         let live = self.live.get(after).copied().unwrap_or(u16::MAX);
         let top = self.st.frames.len() - 1;
         let frame = Rc::make_mut(&mut self.st.frames[top]);
-        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+        for (nr, r) in frame
+            .regs
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, r)| r.is_scalar())
+        {
             if live & 1 << nr != 0 {
                 r.node = self.nodes.child(r.node);
             }
@@ -101,7 +113,7 @@ impl Verifier<'_> {
         enter(&mut st, pc, subprog, Some(Callback { helper }))?;
         let callee = Rc::make_mut(&mut st.frames[top + 1]);
         callee.regs[1..6].copy_from_slice(&args);
-        self.push(st, start, pc)?;
+        self.push(st, start, pc, ENOMEM)?;
         self.frame().callback_depth = 0;
         Ok(())
     }
@@ -119,7 +131,12 @@ impl Verifier<'_> {
         }
         if callee.callback.is_some() {
             self.check_callback_result(&r0)?;
-        } else if r0.kind == Kind::NotInit && self.live.get(callee.callsite + 1).is_some_and(|l| l & 1 != 0) {
+        } else if r0.kind == Kind::NotInit
+            && self
+                .live
+                .get(callee.callsite + 1)
+                .is_some_and(|l| l & 1 != 0)
+        {
             bail!(EACCES, "R0 !read_ok");
         }
         let _ = pc;
@@ -190,21 +207,32 @@ impl Verifier<'_> {
     }
 
     fn widen_reg(&self, old: &Reg, new: &mut Reg) {
-        if !old.is_scalar() || !new.is_scalar() || self.nodes.is_precise(old.node) {
+        if !old.is_scalar() || !new.is_scalar() || self.nodes.weight(old.node) == Weight::Proof {
             return;
         }
         if old.num != new.num || (old.id == 0) != (new.id == 0) {
-            *new = Reg { node: new.node, ..Reg::UNKNOWN };
+            *new = Reg {
+                node: new.node,
+                ..Reg::UNKNOWN
+            };
         }
     }
 
     /// Nothing may be held where the program ends.
     pub fn no_resources(&self, what: &str) -> Res<()> {
         if self.st.lock.is_some() {
-            bail!(EINVAL, "{what} cannot be used inside bpf_spin_lock-ed region");
+            bail!(
+                EINVAL,
+                "{what} cannot be used inside bpf_spin_lock-ed region"
+            );
         }
         if let Some(r) = self.st.refs.first() {
-            bail!(EINVAL, "Unreleased reference id={} alloc_insn={}", r.id, r.insn);
+            bail!(
+                EINVAL,
+                "Unreleased reference id={} alloc_insn={}",
+                r.id,
+                r.insn
+            );
         }
         Ok(())
     }
@@ -212,7 +240,10 @@ impl Verifier<'_> {
     /// `BPF_ABS` and `BPF_IND`.
     pub fn legacy_packet_load(&mut self, i: &Insn) -> Res<()> {
         if !context::legacy_loads(self.desc.prog_type) {
-            bail!(EINVAL, "BPF_LD_[ABS|IND] instructions not allowed for this program type");
+            bail!(
+                EINVAL,
+                "BPF_LD_[ABS|IND] instructions not allowed for this program type"
+            );
         }
         let r6 = self.read(6)?;
         self.no_resources("BPF_LD_[ABS|IND]")?;

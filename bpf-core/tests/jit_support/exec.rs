@@ -126,3 +126,15 @@ pub fn rbpf_run(vm: &rbpf::EbpfVmNoData<'_>) -> u64 {
     // memory that they were given.
     unsafe { vm.execute_program_jit() }.expect("it is compiled")
 }
+
+/// Processor time that this thread has used, in nanoseconds.
+pub fn cpu_nanos() -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes to `t` and to nothing else.
+    let r = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };
+    assert_eq!(r, 0);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}

@@ -43,7 +43,8 @@ extern "C" fn record(a: u64, b: u64, c: u64, d: u64, e: u64, env: u64) -> u64 {
     struct Aligned(u64);
     let local = std::hint::black_box(Aligned(a));
     let env = env_mut::<Env>(env);
-    env.misaligned |= std::hint::black_box(std::ptr::from_ref(&local) as u64) % 16 != 0;
+    let at = std::hint::black_box(std::ptr::from_ref(&local) as u64);
+    env.misaligned |= !at.is_multiple_of(16);
     env.seen.push([local.0, b, c, d, e]);
     [a, b, c, d, e].into_iter().fold(0, u64::wrapping_add)
 }

@@ -14,7 +14,13 @@ use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Programs that take a judge longer are named and not examined further.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// How long an example may be made smaller.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 struct Args {
     seed: u64,
@@ -107,6 +113,17 @@ impl Report {
     fn try_seed(&mut self, args: &Args, referee: &Referee, seed: u64) {
         let sample = generate(args.kind, seed);
         let (agreement, kernel, ours) = referee.compare(&sample);
+        if kernel.time.max(ours.time) > SLOW {
+            println!(
+                "slow, seed {seed}: kernel {:?}, ours {:?}",
+                kernel.time, ours.time
+            );
+            self.counts
+                .entry(agreement)
+                .and_modify(|n| *n += 1)
+                .or_insert(1);
+            return;
+        }
         *self.counts.entry(agreement).or_default() += 1;
         self.useful += u64::from(kernel.errno == 0);
         if agreement == Agreement::BothAccept {
@@ -185,9 +202,10 @@ fn shape(reason: &str) -> String {
 }
 
 fn show(referee: &Referee, seed: u64, sample: &Sample, like: &(Agreement, String, String)) {
+    let end = Instant::now() + PATIENCE;
     // The cheap comparison first: most attempts end there.
     let small = minimise(sample, |trial| {
-        referee.compare(trial).0 == like.0 && way(referee, trial) == *like
+        Instant::now() < end && referee.compare(trial).0 == like.0 && way(referee, trial) == *like
     });
     let (kernel, ours) = (referee.kernel(&small, 1), referee.ours(&small));
     let text = |v: &Verdict| match v.errno {

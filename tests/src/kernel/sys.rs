@@ -92,6 +92,15 @@ impl AsRawFd for Map {
 }
 
 impl Map {
+    /// A map that somebody else created, with its sizes as user space sees them.
+    pub fn from_fd(fd: OwnedFd, key_len: usize, value_len: usize) -> Self {
+        Self {
+            fd,
+            key_len,
+            value_len,
+        }
+    }
+
     /// `BPF_MAP_CREATE`.
     pub fn create(spec: &MapSpec<'_>) -> Result<Self> {
         let mut attr = attr::MapCreate {
@@ -267,6 +276,32 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Type information loaded into the kernel.
+#[derive(Debug)]
+pub struct Btf {
+    fd: OwnedFd,
+}
+
+impl AsFd for Btf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Btf {
+    /// `BPF_BTF_LOAD`.
+    pub fn load(blob: &[u8]) -> Result<Self> {
+        let mut attr = attr::BtfLoad {
+            btf: address(blob),
+            size: blob.len() as u32,
+            ..Default::default()
+        };
+        // SAFETY: the blob is alive and has the size given; there is no log.
+        let fd = unsafe { bpf_fd(Cmd::BtfLoad, &mut attr)? };
+        Ok(Self { fd })
+    }
+}
+
 /// A program that the kernel accepted.
 #[derive(Debug)]
 pub struct Prog {
@@ -288,6 +323,15 @@ impl AsRawFd for Prog {
 }
 
 impl Prog {
+    /// A program that somebody else loaded; it has no log and no load time.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            log: String::new(),
+            load_time: Duration::ZERO,
+        }
+    }
+
     /// `BPF_PROG_LOAD`.
     pub fn load(spec: &ProgSpec<'_>) -> std::result::Result<Self, Rejected> {
         let insns: Vec<u8> = spec.insns.iter().flat_map(|i| i.to_bytes()).collect();
@@ -312,9 +356,15 @@ impl Prog {
             },
             ..Default::default()
         };
+        if let Some((btf, functions)) = spec.btf {
+            attr.prog_btf_fd = fd_number(btf);
+            attr.func_info_rec_size = 8;
+            attr.func_info = functions.as_ptr() as u64;
+            attr.func_info_cnt = functions.len() as u32;
+        }
         let begin = std::time::Instant::now();
-        // SAFETY: instructions, license (zero-terminated) and log live here with
-        // the lengths given. The kernel only reads `fd_array`, by its checked
+        // SAFETY: instructions, license (zero-terminated), function types and log
+        // live here or with the caller, with the lengths given. The kernel only reads `fd_array`, by its checked
         // copy routine: past the slice it finds other numbers or EFAULT, and
         // nothing of ours is written.
         let result = unsafe { bpf_fd(Cmd::ProgLoad, &mut attr) };

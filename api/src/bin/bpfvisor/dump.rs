@@ -1,7 +1,7 @@
 //! `bpfvisor prog dump`: what a program became.
 
 use crate::cli::{Dump, DumpArgs, ProgArgs, ProgCommand};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bpfvisor::hex;
 use bpfvisor::object::{LoadOptions, ObjectFile};
 use bpfvisor::{MAX_PACKET, Program};
@@ -14,8 +14,7 @@ pub fn prog(args: &ProgArgs) -> Result<()> {
 }
 
 fn dump(args: &DumpArgs) -> Result<()> {
-    let file = ObjectFile::open(&args.object)
-        .with_context(|| format!("cannot load {}", args.object.display()))?;
+    let file = ObjectFile::open(&args.object)?;
     let vm = args.vm.builder().boot()?;
     for name in crate::verify::programs(&file, args.prog.as_deref())? {
         let options = LoadOptions {

@@ -5,7 +5,7 @@ mod report;
 
 use crate::capture::Writer;
 use crate::cli::RunArgs;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use bpfvisor::hex;
 use bpfvisor::object::{LoadOptions, Object, ObjectFile};
 use bpfvisor::uapi::ProgType;
@@ -43,8 +43,7 @@ pub struct Session {
 
 /// Runs and prints.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let mut file = ObjectFile::open(&args.object)
-        .with_context(|| format!("cannot load {}", args.object.display()))?;
+    let mut file = ObjectFile::open(&args.object)?;
     for setting in &args.set {
         set_global(&mut file, setting)?;
     }

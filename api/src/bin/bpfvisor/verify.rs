@@ -1,14 +1,13 @@
 //! `bpfvisor verify`: the verifier's verdict and log.
 
 use crate::cli::VerifyArgs;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bpfvisor::object::{LoadOptions, ObjectFile};
 use bpfvisor::{Error, MAX_PACKET, Vm};
 
 /// Verifies each program, prints the logs, fails where one is not accepted.
 pub fn verify(args: &VerifyArgs) -> Result<()> {
-    let file = ObjectFile::open(&args.object)
-        .with_context(|| format!("cannot load {}", args.object.display()))?;
+    let file = ObjectFile::open(&args.object)?;
     let names = programs(&file, args.prog.as_deref())?;
     let vm = args.vm.builder().boot()?;
     let mut refused = 0;

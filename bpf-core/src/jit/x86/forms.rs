@@ -16,8 +16,6 @@ pub enum Operands {
     O,
     /// `reg, r/m, vvvv` (VEX).
     Rmv,
-    /// `reg, vvvv, r/m` (VEX).
-    Rvm,
 }
 
 /// The opcode map: which escape bytes stand before the opcode.
@@ -166,13 +164,12 @@ table! { ALUS: Alu {
 
 table! { SHIFTS: Shift {
     ROL = shift("rol", 0);
-    ROR = shift("ror", 1);
     SHL = shift("shl", 4);
     SHR = shift("shr", 5);
     SAR = shift("sar", 7);
 } }
 
-use Operands::{M, Mr, O, Rm, Rmv, Rvm, Zo};
+use Operands::{M, Mr, O, Rm, Rmv, Zo};
 
 table! { FORMS: Form {
     MOV_MR   = form("mov", 0x89, Mr);
@@ -193,7 +190,6 @@ table! { FORMS: Form {
     NOT      = form("not", 0xf7, M(2));
     NEG      = form("neg", 0xf7, M(3));
     MUL      = form("mul", 0xf7, M(4));
-    IMUL     = form("imul", 0xf7, M(5));
     DIV      = form("div", 0xf7, M(6));
     IDIV     = form("idiv", 0xf7, M(7));
     IMUL_RM  = two("imul", 0xaf, Rm);
@@ -215,6 +211,5 @@ table! { FORMS: Form {
     SHLX     = vex("shlx", 1, 2, 0xf7, Rmv);
     SARX     = vex("sarx", 2, 2, 0xf7, Rmv);
     SHRX     = vex("shrx", 3, 2, 0xf7, Rmv);
-    MULX     = vex("mulx", 3, 2, 0xf6, Rvm);
     RORX     = vex("rorx", 3, 3, 0xf0, Rm).imm(Imm::I8);
 } }

@@ -154,7 +154,6 @@ fn check(form: &Form, size: Size, reg: Reg, rm: Rm, vvvv: Reg, imm: i64) {
         Operands::Rm => &[(Rm::Reg(reg), false), (rm, true)],
         Operands::M(_) | Operands::O => &[(rm, true)],
         Operands::Rmv => &[(Rm::Reg(reg), false), (rm, true), (Rm::Reg(vvvv), false)],
-        Operands::Rvm => &[(Rm::Reg(reg), false), (Rm::Reg(vvvv), false), (rm, true)],
     };
     for (n, &(operand, is_rm)) in operands.iter().enumerate() {
         check_operand(&i, n as u32, form, size, operand, is_rm);

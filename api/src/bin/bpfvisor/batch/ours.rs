@@ -211,6 +211,11 @@ fn refused(name: &str, e: Error) -> Answer {
             insn: Some(insn),
             ..Answer::new(name, Verdict::Reject).because(e.errno(), c.to_string())
         },
+        Error::Caller(CallerError::Refused { errno: n, .. })
+            if matches!(n, errno::EOPNOTSUPP | errno::ENOTSUPP) =>
+        {
+            Answer::new(name, Verdict::Unsupported).because(n, e.to_string())
+        }
         Error::Caller(_) => Answer::new(name, Verdict::Reject).because(e.errno(), e.to_string()),
         other => Answer::new(name, Verdict::Error).because(other.errno(), other.to_string()),
     }
