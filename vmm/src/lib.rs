@@ -17,6 +17,7 @@
 //! guest can write.
 
 pub mod alloc;
+mod bell;
 mod boot;
 mod clock;
 pub mod config;
@@ -41,6 +42,7 @@ mod packets;
 mod paging;
 mod random;
 mod registers;
+mod rest;
 mod ring;
 pub mod shared;
 mod signal;
@@ -53,6 +55,7 @@ mod vm;
 mod testing;
 
 pub use alloc::Block;
+pub use bell::Bell;
 pub use bpfvisor_abi as abi;
 pub use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult};
 pub use bpfvisor_abi::ring::Completion;
@@ -60,6 +63,6 @@ pub use config::Config;
 pub use error::{BootError, CallError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
-pub use object::{Kind, Object};
+pub use object::{Kind, LastClose, Object};
 pub use shared::SharedMemory;
 pub use vm::{Vm, VmStats};

@@ -23,7 +23,12 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub fn new() -> Self {
-        Self { parents: alloc::vec![[0; 2]], precise: alloc::vec![true], todo: Vec::new(), all: false }
+        Self {
+            parents: alloc::vec![[0; 2]],
+            precise: alloc::vec![true],
+            todo: Vec::new(),
+            all: false,
+        }
     }
 
     /// From now on every number counts as precise.
@@ -69,7 +74,9 @@ impl Nodes {
     pub fn mark(&mut self, id: NodeId) {
         self.todo.push(id);
         while let Some(n) = self.todo.pop() {
-            let Some(flag) = self.precise.get_mut(n as usize) else { continue };
+            let Some(flag) = self.precise.get_mut(n as usize) else {
+                continue;
+            };
             if core::mem::replace(flag, true) {
                 continue;
             }

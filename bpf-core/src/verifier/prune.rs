@@ -105,8 +105,10 @@ impl Verifier<'_> {
             }
             at += 1;
         }
-        self.stats.max_states_per_insn =
-            self.stats.max_states_per_insn.max(self.explored[pc].len() as u32);
+        self.stats.max_states_per_insn = self
+            .stats
+            .max_states_per_insn
+            .max(self.explored[pc].len() as u32);
         if add {
             self.remember(pc);
         }
@@ -119,7 +121,12 @@ impl Verifier<'_> {
         let mut more: Vec<u32> = Vec::new();
         for f in &self.st.frames {
             let spilled = f.stack.iter().filter(|s| s.is_spill()).map(|s| &s.reg);
-            for r in f.regs.iter().chain(spilled).filter(|r| r.is_scalar() && r.id != 0) {
+            for r in f
+                .regs
+                .iter()
+                .chain(spilled)
+                .filter(|r| r.is_scalar() && r.id != 0)
+            {
                 if more.contains(&r.id) {
                     continue;
                 }
@@ -141,18 +148,28 @@ impl Verifier<'_> {
 
     fn consider(&mut self, pc: usize, nr: u32, _force: bool) -> Res<Verdict> {
         let c = &self.checkpoints[nr as usize];
-        let Some(old) = c.state.as_deref() else { return Ok(Verdict::Skip) };
+        let Some(old) = c.state.as_deref() else {
+            return Ok(Verdict::Skip);
+        };
         if !same_calls(old, &self.st) {
             return Ok(Verdict::Skip);
         }
         if c.branches == 0 {
             let covered = self.covers(c, old, Mode::Explored);
-            return Ok(if covered { Verdict::Covered(Mode::Explored) } else { Verdict::Other });
+            return Ok(if covered {
+                Verdict::Covered(Mode::Explored)
+            } else {
+                Verdict::Other
+            });
         }
         let insn = &self.desc.insns[pc];
         if insn.opcode == op::JMP | op::CALL && self.aux[pc].force {
             let covered = self.covers(c, old, Mode::Within);
-            return Ok(if covered { Verdict::Covered(Mode::Within) } else { Verdict::Other });
+            return Ok(if covered {
+                Verdict::Covered(Mode::Within)
+            } else {
+                Verdict::Other
+            });
         }
         if insn.opcode == op::JMP | op::JCOND
             && old.may_goto_depth != self.st.may_goto_depth
@@ -164,7 +181,11 @@ impl Verifier<'_> {
             return Ok(Verdict::Other);
         }
         let same_loop = old.may_goto_depth == self.st.may_goto_depth
-            && old.frames.iter().zip(&self.st.frames).all(|(a, b)| a.callback_depth == b.callback_depth);
+            && old
+                .frames
+                .iter()
+                .zip(&self.st.frames)
+                .all(|(a, b)| a.callback_depth == b.callback_depth);
         if same_loop && self.covers(c, old, Mode::Exact) {
             bail!(EINVAL, "infinite loop detected at insn {pc}");
         }
@@ -175,7 +196,11 @@ impl Verifier<'_> {
     fn missed(&mut self, pc: usize, at: usize, nr: u32) -> bool {
         let c = &mut self.checkpoints[nr as usize];
         c.misses += 1;
-        let patience = if self.aux[pc].force && c.branches > 0 { 64 } else { 3 };
+        let patience = if self.aux[pc].force && c.branches > 0 {
+            64
+        } else {
+            3
+        };
         if c.misses <= c.hits * patience + patience {
             return false;
         }
@@ -216,7 +241,12 @@ impl Verifier<'_> {
         let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
         let top = self.st.frames.len() - 1;
         let frame = Rc::make_mut(&mut self.st.frames[top]);
-        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+        for (nr, r) in frame
+            .regs
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, r)| r.is_scalar())
+        {
             if live & 1 << nr != 0 {
                 r.node = self.nodes.child(r.node);
             }
@@ -228,7 +258,9 @@ impl Verifier<'_> {
 
     /// The path joins an explored one: what that one rested on, this one does.
     fn adopt(&mut self, nr: u32, mode: Mode) {
-        let Some(old) = self.checkpoints[nr as usize].state.take() else { return };
+        let Some(old) = self.checkpoints[nr as usize].state.take() else {
+            return;
+        };
         let read = self.checkpoints[nr as usize].read;
         let all = mode == Mode::Within;
         let top = self.st.depth();
@@ -275,13 +307,21 @@ impl Verifier<'_> {
             return false;
         }
         if old.refs.len() != new.refs.len()
-            || !old.refs.iter().zip(&new.refs).all(|(a, b)| ids.pointers(a.id, b.id))
+            || !old
+                .refs
+                .iter()
+                .zip(&new.refs)
+                .all(|(a, b)| ids.pointers(a.id, b.id))
         {
             return false;
         }
         (0..new.frames.len()).all(|d| {
             let live = self.live_at(c.pc, d);
-            let live = if mode == Mode::Exact || mode == Mode::Within { live | 0x400 } else { live };
+            let live = if mode == Mode::Exact || mode == Mode::Within {
+                live | 0x400
+            } else {
+                live
+            };
             let marked = mode == Mode::Explored && !self.nodes.are_all_precise();
             let read = if marked { c.read[d] } else { u64::MAX };
             self.frame_covers(&old.frames[d], &new.frames[d], live, read, mode, &mut ids)
@@ -315,7 +355,11 @@ impl Verifier<'_> {
                 return false;
             }
         }
-        let slots = old.stack.len().max(if mode == Mode::Exact { new.stack.len() } else { 0 });
+        let slots = old.stack.len().max(if mode == Mode::Exact {
+            new.stack.len()
+        } else {
+            0
+        });
         (0..slots)
             .filter(|s| read & 1 << s != 0)
             .all(|s| self.slot_covers(old.slot(s), new.slot(s), mode, ids))
@@ -350,7 +394,11 @@ impl Verifier<'_> {
         }
         if mode == Mode::Exact {
             return same_but_ids(old, new)
-                && if old.is_scalar() { ids.scalars(old.id, new.id) } else { ids.pointers(old.id, new.id) }
+                && if old.is_scalar() {
+                    ids.scalars(old.id, new.id)
+                } else {
+                    ids.pointers(old.id, new.id)
+                }
                 && ids.pointers(old.ref_id, new.ref_id);
         }
         if old.kind != new.kind || old.or_null != new.or_null {
@@ -397,7 +445,13 @@ enum Verdict {
 }
 
 fn same_but_ids(a: &Reg, b: &Reg) -> bool {
-    let plain = |r: &Reg| Reg { id: 0, ref_id: 0, node: 0, uid: 0, ..*r };
+    let plain = |r: &Reg| Reg {
+        id: 0,
+        ref_id: 0,
+        node: 0,
+        uid: 0,
+        ..*r
+    };
     plain(a) == plain(b)
 }
 
