@@ -35,9 +35,11 @@ mod map;
 pub mod object;
 mod packet;
 mod program;
+pub mod raw;
 mod registry;
 mod run;
 mod spec;
+mod stats;
 mod vm;
 
 pub use bpf_core::{insn, uapi};

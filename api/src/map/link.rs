@@ -42,6 +42,12 @@ impl Links {
         Ok(())
     }
 
+    /// What a key names.
+    pub fn get(&self, key: &[u8]) -> Option<Arc<Object>> {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(key).cloned()
+    }
+
     /// Whether anything is named.
     pub fn any(&self) -> bool {
         let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
