@@ -45,7 +45,7 @@ mod vm;
 pub use bpf_core::{insn, uapi};
 pub use bpfvisor_vmm::VmStats;
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
-pub use map::{Iter, Keys, Map};
+pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};

@@ -281,6 +281,12 @@ impl RingConsumer {
         self.ring.region.load_u64(LOST)
     }
 
+    /// Whether the next record is committed.
+    pub fn ready(&self) -> bool {
+        let header = self.ring.region.load_u32(self.ring.record(self.position));
+        self.available() != 0 && header & BUSY == 0
+    }
+
     /// Bytes of records between the consumer and the producers.
     pub fn available(&self) -> u64 {
         let there = self
