@@ -35,15 +35,17 @@ mod map;
 pub mod object;
 mod packet;
 mod program;
+pub mod raw;
 mod registry;
 mod run;
 mod spec;
+mod stats;
 mod vm;
 
 pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::VmStats;
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
-pub use map::{Iter, Keys, Map};
+pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};

@@ -141,6 +141,10 @@ impl Running {
                 lane.done.ring();
                 Ok(())
             }
+            port::RECORD => {
+                self.core.bells.ring(value);
+                Ok(())
+            }
             port::POPULATE => {
                 self.machine.private.populate(u64::from(value) << 12);
                 Ok(())
