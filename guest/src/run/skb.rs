@@ -40,7 +40,11 @@ impl<const L2: bool> Kind for Skb<L2> {
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
         let b = bounds(env, p)?;
-        if p.len < ETH_HLEN || (!L2 && p.len == ETH_HLEN) {
+        if p.len < ETH_HLEN {
+            return Err(errno::EINVAL);
+        }
+        let protocol = protocol(b.data, p.len);
+        if p.len - ETH_HLEN < shortest_payload(protocol) {
             return Err(errno::EINVAL);
         }
         env.hard_start.set(b.start);
@@ -48,10 +52,11 @@ impl<const L2: bool> Kind for Skb<L2> {
         env.mac.set(b.data);
         env.network.set(b.data + u64::from(ETH_HLEN));
         env.hashed.set(false);
+        env.csum_level.set(None);
         let ctx = &env.ctx;
         ctx.clear();
         ctx.set(f::PKT_TYPE, packet_type(b.data));
-        ctx.set(f::PROTOCOL, protocol(b.data, p.len));
+        ctx.set(f::PROTOCOL, protocol);
         ctx.set(f::IFINDEX, LOOPBACK);
         let data = if L2 { b.data } else { env.network.get() };
         set_data(env, data, b.end);
@@ -122,6 +127,16 @@ fn protocol(eth: u64, len: u32) -> u32 {
         order([0, 1])
     } else {
         order([0, 4])
+    }
+}
+
+/// The kernel runs over no packet that breaks off in its IP header (RFC 791's and
+/// RFC 8200's fixed parts).
+fn shortest_payload(protocol: u32) -> u32 {
+    match u16::from_be(protocol as u16) {
+        0x0800 => 20,
+        0x86dd => 40,
+        _ => 0,
     }
 }
 
