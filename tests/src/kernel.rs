@@ -17,6 +17,7 @@
 //! ```
 
 mod attr;
+mod btf;
 mod spec;
 mod sys;
 

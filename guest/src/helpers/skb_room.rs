@@ -47,7 +47,6 @@ pub fn change_tail(env: &Env<'_>, [_, len, flags, ..]: Args) -> Result<(), i32> 
         bytes_mut(end, new - end).fill(0);
     }
     set_skb_data(env, data, new);
-    skb_hash::clear(env);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::Args;
 use super::skb_room::make_headroom;
 use crate::env::Env;
 use crate::memory::{bytes, bytes_mut, copy};
-use crate::run::{set_skb_data, skb_span};
+use crate::run::{set_skb_data, skb_protocol, skb_span};
 use bpf_core::uapi::{errno, sk_buff as f};
 
 const TAG: u64 = 4;
@@ -93,14 +93,12 @@ fn remove(env: &Env<'_>) -> Result<u16, i32> {
             .unwrap_or([0; 2])
     };
     let tci = u16::from_be_bytes(word(data + ADDRESSES + 2));
-    let inner = word(data + ADDRESSES + TAG);
     copy(data + TAG, data, ADDRESSES);
     set_skb_data(env, data + TAG, end);
     env.mac.set(env.mac.get() + TAG);
     let first = env.mac.get() + ADDRESSES + 2;
     env.network.set(env.network.get().max(first));
-    if u16::from_be_bytes(inner) >= 0x600 {
-        env.ctx.set(f::PROTOCOL, u16::from_ne_bytes(inner).into());
-    }
+    let inner = skb_protocol(data + TAG, (end - data - TAG) as u32);
+    env.ctx.set(f::PROTOCOL, inner);
     Ok(tci)
 }

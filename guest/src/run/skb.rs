@@ -18,11 +18,10 @@ const LOOPBACK: u32 = 1;
 const GSO_SIZE_MAX: u32 = 65536;
 const GSO_SEGS_MAX: u32 = 65535;
 /// Fields that a caller may give: (begin, end).
-const GIVEN: [(u32, u32); 7] = [
+const GIVEN: [(u32, u32); 6] = [
     (f::MARK, f::QUEUE_MAPPING),
     (f::PRIORITY, f::TC_INDEX),
     (f::CB, f::HASH),
-    (f::DATA_END, f::NAPI_ID),
     (f::TSTAMP, f::SK),
     (f::GSO_SIZE, f::TSTAMP_TYPE),
     (f::HWTSTAMP, f::SIZE),
@@ -109,7 +108,7 @@ fn packet_type(eth: u64) -> u32 {
 
 /// `eth_type_trans`: the EtherType in network order, or what stands for it in
 /// frames with a length.
-fn protocol(eth: u64, len: u32) -> u32 {
+pub fn protocol(eth: u64, len: u32) -> u32 {
     let field = |at: u64| {
         let b = memory::bytes(eth + at, 2);
         [

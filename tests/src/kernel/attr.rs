@@ -81,6 +81,18 @@ pub struct ProgLoad {
     pub fd_array_cnt: u32,
 }
 
+/// `BPF_BTF_LOAD`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct BtfLoad {
+    pub btf: u64,
+    pub log_buf: u64,
+    pub size: u32,
+    pub log_size: u32,
+    pub log_level: u32,
+    pub log_true_size: u32,
+}
+
 /// `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

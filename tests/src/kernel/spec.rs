@@ -71,6 +71,9 @@ pub struct ProgSpec<'a> {
     pub log_size: u32,
     /// `fd_array`.
     pub fd_array: &'a [i32],
+    /// First instructions of all functions (the first is 0), where the program has
+    /// what the kernel wants BTF for: callbacks, or tail calls in functions.
+    pub functions: &'a [u32],
 }
 
 impl<'a> ProgSpec<'a> {
@@ -85,6 +88,7 @@ impl<'a> ProgSpec<'a> {
             log_level: 0,
             log_size: 1 << 22,
             fd_array: &[],
+            functions: &[],
         }
     }
 

@@ -278,7 +278,7 @@ fn time_and_chance() {
             let apart = own[i].abs_diff(kernel[i]);
             assert!(apart < 50_000_000, "{name}: {} here, {} there", own[i], kernel[i]);
         }
-        assert!(own[4].abs_diff(kernel[4]) < 50, "jiffies: {} and {}", own[4], kernel[4]);
+        assert!(own[4].abs_diff(kernel[4]) < 500, "jiffies: {} and {}", own[4], kernel[4]);
         assert!(own[9] > own[0] && own[9] - own[0] < 50_000_000, "time stands or runs away");
         assert!(own[2] <= own[9]);
         assert_ne!(own[5], own[6]);
