@@ -93,7 +93,8 @@ pub fn print(env: &Env<'_>, out: &mut [u8], fmt: &[u8], values: &Values) -> Resu
     let mut used = 0;
     while let Some((&b, after)) = rest.split_first() {
         rest = after;
-        let printable = b.is_ascii_graphic() || b.is_ascii_whitespace() || b == 0x0b;
+        // As the kernel's table of characters (Latin-1) has it.
+        let printable = matches!(b, b'\t'..=b'\r' | b' '..=b'~' | 0xa0..);
         if !printable {
             return Err(errno::EINVAL);
         }
@@ -201,7 +202,14 @@ fn pointer<'a>(
             address(env, &mut digits, fmt, value);
             (2, 0)
         }
-        [b'K' | b'x' | b's' | b'S' | b'B', ..] => (1, 16),
+        // No address here has a name.
+        [b's' | b'S' | b'B', ..] => {
+            digits.push(b'0');
+            digits.push(b'x');
+            digits.hex(value, (16 - value.leading_zeros() / 4).max(1));
+            (1, 0)
+        }
+        [b'K' | b'x', ..] => (1, 16),
         [] => (0, 16),
         [b, ..] if b.is_ascii_whitespace() || b.is_ascii_punctuation() => (0, 16),
         _ => return Err(errno::EINVAL),

@@ -181,8 +181,8 @@ impl AnyProg {
 /// First instructions of the program's functions, if it has more than one.
 fn functions(insns: &[Insn]) -> Vec<u32> {
     let names = |i: &Insn| {
-        (i.opcode == op::JMP | op::CALL && i.src() == op::PSEUDO_CALL)
-            || (i.is_wide() && i.src() == op::PSEUDO_FUNC)
+        (i.opcode == op::JMP | op::CALL && i.src == op::PSEUDO_CALL)
+            || (i.is_wide() && i.src == op::PSEUDO_FUNC)
     };
     let targets = insns.iter().enumerate().filter(|(_, i)| names(i));
     let mut starts: Vec<u32> =

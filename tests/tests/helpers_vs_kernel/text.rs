@@ -60,12 +60,12 @@ fn store_text(text: &[u8], below: usize) -> String {
     padded.chunks(8).enumerate().map(word).collect()
 }
 
-const FORMATS: [&str; 72] = [
+const FORMATS: [&str; 74] = [
     "plain", "", "%d", "%i", "%u", "%x", "%X", "%ld", "%lu", "%lx", "%lld", "%llu", "%llx", "%llX",
     "%c", "%%", "100%%", "%", "%d %", "a%", "%5d|", "%-5d|", "%05d|", "%+d", "% d", "%+5d|",
     "%-05d|", "%lli", "%li", "%hd", "%hhd", "%zd", "%o", "%f", "%n", "%e", "%q", "%s", "%5s|",
     "%p", "%px", "%pK", "%pB", "%ps", "%pS", "%pi4", "%pI4", "%pi6", "%pI6", "%pA", "%p4", "%pks",
-    "%pus", "%d%d%d", "%d%d%d%d", "%x %x\n", "\u{1}", "\u{e9}", "\t%d", "%#x", "%.3d", "%*d",
+    "%pus", "%d%d%d", "%d%d%d%d", "%x %x\n", "\u{1}", "\u{e9}", "\u{80}", "\u{7f}", "\t%d", "%#x", "%.3d", "%*d",
     "%5%", "%l", "%ll", "%lc", "%08x|", "%016llx|", "%-20llu|", "%20lld|", "%2d|", "%lls",
 ];
 
