@@ -5,6 +5,8 @@
 //! process. The median is what is claimed; the minimum is what an idle machine
 //! would give; the quartiles are the spread.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
