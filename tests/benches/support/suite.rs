@@ -3,10 +3,11 @@
 use crate::elf;
 use crate::foreign::{self, HostMap};
 use crate::support::each;
+use bpf_core::asm::assemble;
 use bpf_core::insn::Insn;
 use bpf_core::uapi::Cmd;
 use bpfvisor::object::{LoadOptions, Object, ObjectFile};
-use bpfvisor::{TestRun, Vm};
+use bpfvisor::{Map, ProgramSpec, TestRun, Vm};
 use bpfvisor_tests::generate::Rng;
 use bpfvisor_tests::kernel;
 use bpfvisor_tests::root;
@@ -84,11 +85,53 @@ impl Case {
             file.set_global(name, &bytes).unwrap();
         }
         let object = file.load(vm, &LoadOptions::default()).unwrap();
-        for (key, value) in self.pairs() {
-            let table = object.map("table").unwrap();
-            table.insert(&key.to_ne_bytes(), &value.to_ne_bytes()).unwrap();
+        if let Some(table) = object.map("table") {
+            self.fill(vm, table);
         }
         object
+    }
+
+    /// Fills a map with [`pairs`](Self::pairs), by a program: a call per key would
+    /// take long.
+    fn fill(&self, vm: &Vm, table: &Map) {
+        const STEP: u32 = 1024;
+        let insns = assemble(
+            "r2 = *(u32 *)(r1 +0)
+             r3 = *(u32 *)(r1 +4)
+             r4 = r2
+             r4 += 14
+             if r4 > r3 goto out
+             r6 = *(u32 *)(r2 +0)
+             r7 = 0
+             again:
+             *(u32 *)(r10 -4) = r6
+             r8 = r6
+             r8 *= 3
+             *(u64 *)(r10 -16) = r8
+             r1 = 0 ll
+             r2 = r10
+             r2 += -4
+             r3 = r10
+             r3 += -16
+             r4 = 0
+             call bpf_map_update_elem#2
+             r6 += 1
+             r7 += 1
+             if r7 < 1024 goto again
+             out:
+             r0 = 2
+             exit",
+        )
+        .unwrap();
+        let spec = ProgramSpec::xdp(insns).fixup(11, table);
+        let program = vm.load(spec).unwrap();
+        for first in (0..self.keys).step_by(STEP as usize) {
+            let mut frame = FRAME;
+            frame[..4].copy_from_slice(&first.to_ne_bytes());
+            program.run(&frame).unwrap();
+        }
+        let last = self.keys - 1;
+        assert!(table.get(&last.to_ne_bytes()).unwrap().is_some(), "the map is not full");
     }
 
     /// Loaded in the kernel.
