@@ -40,7 +40,7 @@ mod run;
 mod spec;
 mod vm;
 
-pub use bpf_core::{insn, uapi};
+pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::VmStats;
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{Iter, Keys, Map};
@@ -49,3 +49,8 @@ pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};
 pub use spec::{MapSpec, ProgramSpec};
 pub use vm::{Vm, VmBuilder};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
