@@ -42,6 +42,7 @@ mod vm;
 
 pub use bpf_core::{insn, uapi};
 pub use bpfvisor_vmm::VmStats;
+pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{Iter, Keys, Map};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};

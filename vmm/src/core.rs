@@ -12,9 +12,10 @@ use bpfvisor_abi::ring::Completion;
 use crate::alloc::Arena;
 use crate::config::Config;
 use crate::error::CallError;
-use crate::fault::FaultReport;
+use crate::fault::{Cause, FaultReport};
 use crate::lane::{Lane, Turn};
 use crate::object::Grave;
+use crate::programs::Programs;
 use crate::shared::SharedMemory;
 
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) arena: Arc<Arena>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) objects: AtomicU64,
+    pub(crate) programs: Programs,
     pub(crate) graves: Mutex<Vec<Grave>>,
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
@@ -43,6 +45,7 @@ impl Core {
             shared,
             lanes,
             objects: AtomicU64::new(0),
+            programs: Programs::default(),
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
             death: OnceLock::new(),
@@ -68,13 +71,24 @@ impl Core {
     /// all callers.
     #[cold]
     pub(crate) fn die(&self, report: FaultReport) -> CallError {
-        let report = Arc::clone(self.death.get_or_init(|| Arc::new(report)));
+        let report = Arc::clone(self.death.get_or_init(|| Arc::new(self.blame(report))));
         for lane in &self.lanes {
             lane.done.ring();
             lane.wake.ring();
             lane.interrupt();
         }
         CallError::Dead(report)
+    }
+
+    /// Adds program and instruction to a report.
+    fn blame(&self, mut report: FaultReport) -> FaultReport {
+        let lane = self.lanes.get(report.vcpu as usize);
+        let last = lane.and_then(Lane::last_program);
+        let blamed = last.and_then(|last| self.programs.blame(report.registers.rip, last));
+        if let (Some((name, insn)), true) = (blamed, report.cause != Cause::Shutdown) {
+            (report.program, report.insn) = (Some(name), insn);
+        }
+        report
     }
 
     /// A free lane, the first if possible so that the other vCPUs may sleep; or

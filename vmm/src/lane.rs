@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bpfvisor_abi::layout::{self, QUEUE_BLOCK};
+use bpfvisor_abi::op::code;
 use bpfvisor_abi::ring::Completion;
 use vm_memory::{VolatileMemoryError, VolatileSlice};
 use vmm_sys_util::signal::Killable;
@@ -24,6 +25,9 @@ const KICK_INTERVAL: Duration = Duration::from_millis(1);
 /// program now and then, and a busy host may be slow to run the vCPU at all.
 const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
 
+/// No handle: those have 32 bits.
+const NO_PROGRAM: u64 = u64::MAX;
+
 /// One vCPU's queue, bells and thread.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -40,6 +44,8 @@ pub(crate) struct Lane {
     wakes: AtomicU64,
     timeouts: AtomicU64,
     calls: AtomicU64,
+    /// Handle of the program that was asked for last, or [`NO_PROGRAM`].
+    program: AtomicU64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -79,6 +85,7 @@ impl Lane {
             wakes: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             calls: AtomicU64::new(0),
+            program: AtomicU64::new(NO_PROGRAM),
             thread: Mutex::new(None),
         })
     }
@@ -117,6 +124,11 @@ impl Lane {
         let queue = self.queue(core).map_err(outside)?;
         let n = turn.next;
         turn.next += 1;
+        let program = match op {
+            code::RUN | code::RUN_BATCH => arg[0] & u64::from(u32::MAX),
+            _ => NO_PROGRAM,
+        };
+        self.program.store(program, Ordering::Relaxed);
         if ring::submit(&queue, n, op, arg).map_err(outside)? {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
@@ -201,6 +213,11 @@ impl Lane {
                 Err(core.die(FaultReport::plain(Cause::Protocol, self.vcpu, text)))
             }
         }
+    }
+
+    /// The program that this vCPU was asked to run, if that was the last request.
+    pub(crate) fn last_program(&self) -> Option<u32> {
+        u32::try_from(self.program.load(Ordering::Relaxed)).ok()
     }
 
     pub(crate) fn set_thread(&self, thread: Option<std::thread::JoinHandle<()>>) {

@@ -39,6 +39,7 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+mod programs;
 mod random;
 mod registers;
 mod ring;

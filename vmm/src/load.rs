@@ -118,6 +118,11 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
     let log = log_text(core, &record, request.log_len, block.offset() + parts.log)?;
     match answer.status {
         0 => {
+            let mut offsets = vec![0u32; request.insns.len() / 8];
+            let at = block.offset() + parts.insns;
+            core.shared.read(at, offsets.as_mut_bytes())?;
+            core.programs
+                .add(&record, &request.record.name, offsets.into());
             let object = Object::new(core, (Kind::Program, record.handle), None, request.maps);
             Ok(Loaded {
                 object,

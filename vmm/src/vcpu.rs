@@ -116,6 +116,9 @@ impl Running {
 
     /// Runs the guest up to its next exit and handles that.
     fn step(&mut self) -> Verdict {
+        // A kick that met this thread outside the guest would else be lost.
+        let kicked = self.lane()?.abort.load(Ordering::SeqCst);
+        self.fd.set_kvm_immediate_exit(u8::from(kicked));
         let exit = self.fd.run();
         let (port, value) = match exit {
             Ok(VcpuExit::IoOut(port, &[a, b, c, d])) => (port, u32::from_le_bytes([a, b, c, d])),

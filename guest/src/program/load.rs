@@ -14,6 +14,7 @@ use bpf_core::uapi::{ProgType, errno, limits};
 use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
 use bpfvisor_abi::boot::boot_flags;
 use bpfvisor_abi::op::LoadRecord;
+use zerocopy::IntoBytes;
 
 /// Bit of `LoadRecord::verdict_flags`.
 const UNSUPPORTED: u32 = 1;
@@ -171,12 +172,14 @@ fn judge(
 fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Compiled, Reject> {
     let start = rt.clock.now();
     let (mut entry, mut tail_entry) = (0, 0);
+    let mut offsets = Vec::new();
     rt.place_trampoline()
         .map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
     let placed = rt.arena.place(|base| {
         let code = jit::compile(program, rt, rt, base)?;
         entry = base + u64::from(code.entries.first().copied().unwrap_or(0));
         tail_entry = base + u64::from(code.tail_call_entry);
+        offsets = code.insn_offsets;
         Ok::<_, Unplaced>(code.bytes)
     });
     let span = placed.map_err(|e| match e {
@@ -190,12 +193,26 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     rec.jit_ns = rt.clock.now().wrapping_sub(start);
     rec.jited_len = span.len as u32;
     rec.jited_addr = span.addr;
+    tell_offsets(rt, rec, &program.origin, &offsets);
     Ok(Compiled {
         arena: Arc::clone(&rt.arena),
         span,
         entry,
         tail_entry,
     })
+}
+
+/// Leaves, in the place of the instructions, where the code of each begins, so
+/// that the host can tell which one an address belongs to.
+fn tell_offsets(rt: &Runtime, rec: &LoadRecord, origin: &[u32], offsets: &[u32]) {
+    let mut told = alloc::vec![u32::MAX; rec.insn_cnt as usize];
+    for (&from, &offset) in origin.iter().zip(offsets) {
+        if let Some(place) = told.get_mut(from as usize) {
+            *place = offset.min(*place);
+        }
+    }
+    // The instructions were read from there: it is inside.
+    let _ = rt.shared.copy_in(rec.insns, told.as_bytes());
 }
 
 enum Unplaced {
