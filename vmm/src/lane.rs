@@ -25,6 +25,12 @@ const KICK_INTERVAL: Duration = Duration::from_millis(1);
 /// program now and then, and a busy host may be slow to run the vCPU at all.
 const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
 
+/// How long a caller or a vCPU sleeps on should the guest have told lies about
+/// who is to be woken.
+const DOUBT: Duration = Duration::from_millis(100);
+/// Longest budget, so that times can be computed with.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+
 /// No handle: those have 32 bits.
 const NO_PROGRAM: u64 = u64::MAX;
 
@@ -88,6 +94,11 @@ impl Lane {
             program: AtomicU64::new(NO_PROGRAM),
             thread: Mutex::new(None),
         })
+    }
+
+    /// Index of its vCPU.
+    pub(crate) fn vcpu(&self) -> u32 {
+        self.vcpu
     }
 
     /// Waits for the lane.
@@ -172,7 +183,7 @@ impl Lane {
         budget: Duration,
     ) -> Result<Completion, CallError> {
         self.waits.fetch_add(1, Ordering::Relaxed);
-        let deadline = Instant::now() + budget;
+        let deadline = Instant::now() + budget.min(FOR_EVER);
         let mut kicks = 0;
         ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
@@ -192,7 +203,10 @@ impl Lane {
                 self.interrupt();
                 limit = KICK_INTERVAL;
             }
-            self.done.wait(Some(limit));
+            if !self.done.wait(Some(limit.min(DOUBT))) {
+                // It may sleep in spite of what it said.
+                self.wake.ring();
+            }
         };
         self.abort.store(false, Ordering::SeqCst);
         ring::set_waiting(queue, false).map_err(outside)?;

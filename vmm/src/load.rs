@@ -111,7 +111,11 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
     block.populate(parts.log);
     let budget = send(core, &request, &block, &parts)?;
     let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let answer = core.call(code::PROG_LOAD, &arg, core.config.call_timeout + budget)?;
+    let answer = core.call(
+        code::PROG_LOAD,
+        &arg,
+        core.config.call_timeout.saturating_add(budget),
+    )?;
     let mut record = request.record;
     core.shared
         .read(block.offset() + parts.record, record.as_mut_bytes())?;

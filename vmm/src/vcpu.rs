@@ -126,7 +126,7 @@ impl Running {
             Ok(VcpuExit::Shutdown) => return Err(self.ended(Cause::TripleFault, "")),
             Ok(VcpuExit::InternalError) => return Err(self.ended(Cause::KvmInternal, "")),
             Ok(other) => {
-                let text = format!("exit {other:?}");
+                let text = unexpected(&other);
                 return Err(self.ended(Cause::Protocol, &text));
             }
             Err(e) if e.errno() == libc::EINTR => return self.interrupted(),
@@ -213,6 +213,27 @@ impl Running {
             report.in_program = in_code(regs.rip);
         }
         Stop::Fault(Box::new(report))
+    }
+}
+
+/// What the guest did that it should not do, in words as few as may be.
+fn unexpected(exit: &VcpuExit<'_>) -> String {
+    match exit {
+        VcpuExit::IoOut(port, data) => {
+            format!("a write of {} bytes to port {port:#x}", data.len())
+        }
+        VcpuExit::IoIn(port, data) => {
+            format!("a read of {} bytes from port {port:#x}", data.len())
+        }
+        VcpuExit::MmioWrite(address, data) => {
+            let len = data.len();
+            format!("a write of {len} bytes outside memory, physical address {address:#x}")
+        }
+        VcpuExit::MmioRead(address, data) => {
+            let len = data.len();
+            format!("a read of {len} bytes outside memory, physical address {address:#x}")
+        }
+        other => format!("exit {other:?}"),
     }
 }
 
