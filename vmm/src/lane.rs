@@ -183,7 +183,11 @@ impl Lane {
         budget: Duration,
     ) -> Result<Completion, CallError> {
         self.waits.fetch_add(1, Ordering::Relaxed);
-        let deadline = Instant::now() + budget.min(FOR_EVER);
+        let begin = Instant::now();
+        let deadline = begin + budget.min(FOR_EVER);
+        // A program that answered by itself, forging, may still be at it: kicks
+        // end it long before a load's budget does, and do a load no harm.
+        let overdue = begin + budget.min(core.config.call_timeout).min(FOR_EVER);
         let mut kicks = 0;
         ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
@@ -191,17 +195,21 @@ impl Lane {
             if let Some(answer) = self.look(core, queue, n)? {
                 break answer;
             }
-            let mut limit = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let mut limit = overdue.saturating_duration_since(now);
             if limit.is_zero() {
                 if kicks == KICKS {
                     let text = "a request was not answered and could not be cut short";
                     let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
                     return Err(core.die(report));
                 }
-                kicks += 1;
                 self.abort.store(true, Ordering::SeqCst);
                 self.interrupt();
-                limit = KICK_INTERVAL;
+                limit = DOUBT;
+                if now >= deadline {
+                    kicks += 1;
+                    limit = KICK_INTERVAL;
+                }
             }
             if !self.done.wait(Some(limit.min(DOUBT))) {
                 // It may sleep in spite of what it said.

@@ -2,6 +2,7 @@
 use super::{Compiled, Full, Prog, license, log};
 use crate::Runtime;
 use crate::dispatch::{Answer, Call};
+use crate::hal::headroom;
 use crate::map::Owner;
 use crate::object::Object;
 use alloc::string::String;
@@ -50,6 +51,8 @@ pub fn unload(c: &Call<'_>) -> Answer {
 fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let prog_type = ProgType::from_u32(rec.prog_type)
         .ok_or_else(|| refuse(errno::EINVAL, "no such program type"))?;
+    let memory = || refuse(errno::ENOMEM, "the VM's heap has no room for the program");
+    headroom(rec.insn_cnt as usize * PER_INSN).map_err(|_| memory())?;
     let insns = instructions(rt, rec)?;
     let program = judge(rt, rec, prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
@@ -90,6 +93,10 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let full = || refuse(errno::ENOMEM, "the VM has too many objects");
     rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
 }
+
+/// Heap that verification (but for its states) and compilation of an instruction
+/// take at the same time, with some to spare.
+const PER_INSN: usize = 256;
 
 /// The program as the host wrote it.
 fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
