@@ -1,6 +1,7 @@
 //! Shared parts of the tests that need more than one crate.
 
 pub mod capture;
+pub mod fuzz;
 pub mod generate;
 pub mod kernel;
 pub mod kernel_object;
