@@ -174,7 +174,7 @@ fn show(
         false => fuzzer.minimise(case, finding, args.minimise),
     };
     let now = fuzzer.examine(&small);
-    let [kernel, compiled, interpreted] = fuzzer.outcomes(&small);
+    let [kernel, _, interpreted] = fuzzer.outcomes(&small);
     let runs = match (&kernel, &interpreted) {
         (Outcome::Ran(seen), _) | (_, Outcome::Ran(seen)) => seen.runs.clone(),
         _ => Vec::new(),
@@ -184,7 +184,7 @@ fn show(
         runs,
         kernel_differs: false,
     };
-    let why = format!("{name}: {finding:?}\nnow: {now:?}\ncompiled: {compiled:?}");
+    let why = format!("{name}: {finding:?}\nhere: {now:?}");
     let text = text::write(&kept, &why);
     println!("{text}");
     if let Some(dir) = &args.keep {

@@ -53,6 +53,9 @@ impl Case {
             Source::Packets => parser::generate(&mut Rng::new(seed)),
         };
         make_repeatable(&mut rng, &mut sample.insns);
+        if matches!(source, Source::Generated(Kind::Bounds | Kind::Mutant)) {
+            fill_stack(&mut rng, &mut sample.insns);
+        }
         let packets = (0..rng.within(1, 3)).map(|_| packet(&mut rng)).collect();
         Self { sample, packets }
     }
@@ -81,7 +84,24 @@ fn make_repeatable(rng: &mut Rng, insns: &mut [Insn]) {
     }
 }
 
-/// An Ethernet frame, often with the beginning of an IPv4 header.
+/// Slots of the stack that are filled at the start.
+const FILLED: i16 = 14;
+
+/// Privileged programs may read what they never wrote to the stack: the main
+/// program's is filled first.
+fn fill_stack(rng: &mut Rng, insns: &mut Vec<Insn>) {
+    let store = |slot: i16| {
+        let imm = rng.within(0, 4) as i32;
+        Insn::new(op::ST | op::MEM | op::DW, 10, 0, -8 * slot, imm)
+    };
+    let fill: Vec<Insn> = (1..=FILLED).map(store).collect();
+    insns.splice(0..0, fill);
+}
+
+/// The kernel does not run socket buffers of IPv4 with less than its header.
+const ETHERNET_AND_IPV4: usize = 14 + 20;
+
+/// An Ethernet frame, often with an IPv4 header.
 fn packet(rng: &mut Rng) -> Vec<u8> {
     let len = match rng.below(3) {
         0 => rng.within(14, 40),
@@ -89,7 +109,7 @@ fn packet(rng: &mut Rng) -> Vec<u8> {
         _ => rng.within(14, 300),
     };
     let mut bytes: Vec<u8> = (0..len).map(|_| rng.word() as u8).collect();
-    if !rng.one_in(4) {
+    if bytes.len() >= ETHERNET_AND_IPV4 && !rng.one_in(4) {
         let head = [0x08, 0x00, 0x45, 0x00];
         for (to, from) in bytes.iter_mut().skip(12).zip(head) {
             *to = from;

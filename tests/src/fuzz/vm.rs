@@ -53,6 +53,11 @@ impl Target for Machine {
                 reason: no.reason.clone(),
                 unsupported: no.unsupported,
             },
+            Err(Error::Caller(e)) => Outcome::Rejected {
+                reason: e.to_string(),
+                errno: Error::from(e).errno(),
+                unsupported: false,
+            },
             Err(Error::Timeout(_)) => Outcome::TimedOut,
             Err(e) => Outcome::Broken(e.to_string()),
         };
