@@ -167,7 +167,11 @@ fn by_position<M: UserMemory>(
     };
     let told = end.as_ref().err().map_or(0, |e| e.errno);
     if told == 0 || told == errno::ENOENT {
-        call.write(attr.out_batch, &position.to_ne_bytes())?;
+        let written = call.write(attr.out_batch, &position.to_ne_bytes());
+        if written.is_err() && way(map.map_type(), Cmd::MapLookupBatch) == Some(Way::Buckets) {
+            *done = 0; // as Linux does, for hash tables only
+        }
+        written?;
     }
     end
 }

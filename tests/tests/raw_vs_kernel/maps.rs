@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PROG_ARRAY: u32 = 3;
+const LRU: u32 = 9;
 const LPM: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
 const QUEUE: u32 = 22;
@@ -221,9 +222,10 @@ pub fn batches(s: &mut Script<'_>) {
         (ARRAY, 4, 0),
         (LPM, 8, 1),
         (QUEUE, 0, 0),
-        (9, 4, 0),
+        (LRU, 4, 0),
     ] {
-        let map = s.map(t, key, 8, 4, flags);
+        // Which elements an LRU map drops is its own affair: give it room.
+        let map = s.map(t, key, 8, if t == LRU { 100 } else { 4 }, flags);
         let k = addr(if key == 8 { &lpm } else { &keys });
         let mut next = [0u8; 8];
         let n = addr_mut(&mut next);

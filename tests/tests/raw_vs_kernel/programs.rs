@@ -146,7 +146,7 @@ pub fn run(s: &mut Script<'_>) {
         let base = |len: u32| Attr::new(80).u32(0, prog).u32(8, len).u64(16, d);
         for (what, mut attr) in [
             ("64 bytes", base(64)),
-            ("14 bytes", base(14)),
+            ("15 bytes", base(15)),
             ("13 bytes", base(13)),
             ("no bytes", base(0)),
             ("data nowhere", base(64).u64(16, NOWHERE)),
