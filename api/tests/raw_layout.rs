@@ -22,8 +22,13 @@ const PLACES: [(&str, Fields); 10] = [
     ("struct bpf_prog_info:", &[("tag", 8, 8)]),
 ];
 
-/// Fields that came after Linux 6.12, an older header than which is not expected.
-const NEW: [&str; 8] = [
+/// Fields that came after Linux 6.1, an older header than which is not expected.
+const NEW: [&str; 13] = [
+    "value_type_btf_obj_fd",
+    "map_token_fd",
+    "log_true_size",
+    "prog_token_fd",
+    "btf_vmlinux_id",
     "excl_prog_hash",
     "excl_prog_hash_size",
     "fd_array_cnt",
@@ -35,6 +40,8 @@ const NEW: [&str; 8] = [
 ];
 
 fn has(header: &str, field: &str) -> bool {
+    // There are other fields of this name; it came with its size.
+    let field = if field == "hash" { "hash_size" } else { field };
     header.lines().any(|l| {
         let l = l.trim_start();
         (l.starts_with("__u") || l.starts_with("__s") || l.starts_with("__aligned"))
