@@ -127,3 +127,35 @@ fn random_attributes_get_an_answer() {
     }
     assert!(good > 500, "only {good} commands were good");
 }
+
+#[test]
+fn random_lists_get_an_answer() {
+    let vm = Vm::builder().memory(64 << 20).boot();
+    let vm = vm.unwrap_or_else(|e| panic!("this test needs a usable /dev/kvm: {e}"));
+    let mut random = Random(0xdead_beef);
+    let mut good = 0;
+    for _ in 0..20_000 {
+        let mut list = Vec::new();
+        for kind in [1u16, 2, 3] {
+            let kind = if random.below(20) == 0 {
+                random.next() as u16
+            } else {
+                kind
+            };
+            let len = [8, 8, 8, 8, 8, 8, 12, 20, 3, 5][random.below(10) as usize];
+            list.extend(u16::to_ne_bytes(len));
+            list.extend(kind.to_ne_bytes());
+            list.extend(u32::to_ne_bytes(random.below(20) as u32));
+        }
+        list.truncate(list.len() - [0, 0, 0, 4, 7][random.below(5) as usize]);
+        let cmd = [0, 5][random.below(2) as usize];
+        match raw::bpf_attrs(&vm, cmd, random.below(7) as u32, &list, 0) {
+            Ok(_) => good += 1,
+            Err(e) => assert!(e.errno > 0 && !e.message.is_empty(), "{e:?}"),
+        }
+        if good == 400 {
+            return; // each holds a descriptor
+        }
+    }
+    assert!(good > 100, "only {good} lists were good");
+}

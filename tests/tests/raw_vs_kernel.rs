@@ -59,6 +59,11 @@ fn every_kind_of_map() {
 }
 
 #[test]
+fn maps_of_objects() {
+    same(maps::nested);
+}
+
+#[test]
 fn batches() {
     same(maps::batches);
 }

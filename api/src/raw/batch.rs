@@ -140,7 +140,13 @@ fn by_position<M: UserMemory>(
     // More than the map can hold is never needed.
     let most = attr.count.min(map.geometry().max_entries);
     let mut portion = most.min((PORTION / size).max(1) as u32);
+    // No map has more buckets; a guest that goes on and on is cut off.
+    let mut steps = u64::from(map.geometry().max_entries) * 2 + 64;
     let end = loop {
+        steps -= 1;
+        if steps == 0 {
+            break Err(refuse(errno::EPROTO, "the guest's walk does not end"));
+        }
         let room = portion.min(most - *done);
         match fetch(call, map, attr, *done, (position, room, delete)) {
             Ok((count, next)) => {

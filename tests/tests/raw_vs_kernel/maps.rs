@@ -1,6 +1,7 @@
 //! Scripts about maps.
 
 use crate::script::{Attr, NOWHERE, Script, addr, addr_mut, elem, map_attr};
+use bpf_core::insn::Insn;
 use bpf_core::uapi::Cmd;
 use std::os::fd::AsRawFd;
 
@@ -10,6 +11,7 @@ const PROG_ARRAY: u32 = 3;
 const LRU: u32 = 9;
 const LPM: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
+const HASH_OF_MAPS: u32 = 13;
 const QUEUE: u32 = 22;
 const RINGBUF: u32 = 27;
 
@@ -195,6 +197,56 @@ pub fn kinds(s: &mut Script<'_>) {
             s.note("out", out);
         }
     }
+}
+
+/// Values are descriptors on the way in and ids on the way out.
+pub fn nested(s: &mut Script<'_>) {
+    use Cmd::*;
+    let key = 1u32.to_ne_bytes();
+    let far = 7u32.to_ne_bytes();
+    let mut out = [0u8; 8];
+    let (k, f, to) = (addr(&key), addr(&far), addr_mut(&mut out));
+    let inner = s.map(ARRAY, 4, 8, 2, 0);
+    let other = s.map(ARRAY, 4, 16, 2, 0);
+    let xdp = s.program(6, &ret());
+    let filter = s.program(1, &ret());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for t in [PROG_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS] {
+        let attr = map_attr(t, 4, 4, 4, 0).u32(20, inner);
+        let map = s.open("of objects", MapCreate, attr);
+        for fd in [inner, other, xdp, filter, 9999, -1, null.as_raw_fd(), map] {
+            let value = fd.to_ne_bytes();
+            let v = addr(&value);
+            let _ = s.call("update", MapUpdateElem, &mut elem(map, k, v, 0));
+            let _ = s.call("flags", MapUpdateElem, &mut elem(map, k, v, 2));
+            let _ = s.call("far", MapUpdateElem, &mut elem(map, f, v, 0));
+            out.fill(0);
+            let _ = s.call("lookup", MapLookupElem, &mut elem(map, k, to, 0));
+            s.note("an id", out != [0; 8]);
+            let _ = s.call("first", MapGetNextKey, &mut elem(map, 0, to, 0));
+            s.note("key", out[..4].to_vec());
+        }
+        let _ = s.call("lookup far", MapLookupElem, &mut elem(map, f, to, 0));
+        let (mut keys, mut values, mut next) = ([0u8; 16], [0u8; 16], [0u8; 8]);
+        let at = [
+            0,
+            addr_mut(&mut next),
+            addr_mut(&mut keys),
+            addr_mut(&mut values),
+        ];
+        let mut attr = batch(map, at, 4, 0, 0);
+        let _ = s.call("all", MapLookupBatch, &mut attr);
+        s.note("count", attr.word(32));
+        for cmd in [MapDeleteElem, MapDeleteElem, MapLookupElem] {
+            let value = if cmd == MapLookupElem { to } else { 0 };
+            let _ = s.call("and gone", cmd, &mut elem(map, k, value, 0));
+        }
+        let _ = s.call("freeze", MapFreeze, &mut Attr::new(4).u32(0, map));
+    }
+}
+
+fn ret() -> [Insn; 2] {
+    [Insn::new(0xb7, 0, 0, 0, 2), Insn::new(0x95, 0, 0, 0, 0)]
 }
 
 /// `in`, `out`, keys, values, count, map, elem_flags, flags.

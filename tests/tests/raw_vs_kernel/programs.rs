@@ -55,10 +55,10 @@ pub fn load(s: &mut Script<'_>) {
         ("level without log", attr().u32(24, 1)),
         (
             "log nowhere",
-            attr().u32(24, 2).u32(28, 4096).u64(32, NOWHERE),
+            attr().u32(24, 1).u32(28, 4096).u64(32, NOWHERE),
         ),
         ("log", attr().u32(24, 1).u32(28, 4096).u64(32, l)),
-        ("short log", attr().u32(24, 2).u32(28, 8).u64(32, l)),
+        ("short log", attr().u32(24, 1).u32(28, 8).u64(32, l)),
         ("attach to", attr().u32(108, 1)),
         ("attach to no program", attr().u32(112, 9999)),
         (
@@ -86,7 +86,7 @@ pub fn load(s: &mut Script<'_>) {
     for (what, mut attr) in cases {
         s.open_in(what, Cmd::ProgLoad, &mut attr);
         if attr.0.len() >= 144 {
-            s.note("the log has a size", attr.word(140) != 0);
+            s.note("size of the log", attr.word(140));
         }
     }
 }
