@@ -1,12 +1,20 @@
 //! Maps, seen from the host.
 
+mod batch;
 mod core;
 mod create;
 mod host;
 mod iter;
 mod link;
+mod ring;
+mod typed;
+mod view;
 
+pub use batch::{Elements, Position};
 pub use iter::{Iter, Keys};
+pub use ring::RingBuffer;
+pub use typed::TypedMap;
+pub use view::ArrayView;
 
 pub(crate) use self::core::{Batch, MapCore};
 
@@ -17,8 +25,8 @@ use bpf_core::uapi::{MapType, elem_flags, errno};
 use bpfvisor_vmm::Block;
 use host::HostMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, Weak};
 
 /// A map. It owns a real file descriptor; the map lives in the VM until the last
 /// copy of that is closed **and** no program uses the map.
@@ -44,8 +52,11 @@ pub(crate) struct MapInfo {
     pub name: String,
     pub geometry: Geometry,
     pub frozen: AtomicBool,
+    /// Writable views of it.
+    writers: AtomicU32,
     reader: Option<HostMap>,
-    links: link::Links,
+    /// They live and go with the object itself.
+    links: Weak<link::Links>,
     /// Memory for a key and a value between calls.
     scratch: Mutex<Option<Block>>,
 }
@@ -232,13 +243,5 @@ impl AsFd for Map {
 impl AsRawFd for Map {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.inner.fd.as_raw_fd()
-    }
-}
-
-impl Drop for MapInner {
-    fn drop(&mut self) {
-        if self.core.info.links.any() {
-            self.core.vm.inner.registry.sweep();
-        }
     }
 }

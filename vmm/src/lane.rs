@@ -83,6 +83,11 @@ impl Lane {
         })
     }
 
+    /// Its number, which is its vCPU's.
+    pub(crate) fn index(&self) -> u32 {
+        self.vcpu
+    }
+
     /// Waits for the lane.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Turn> {
         own(self.turn.lock())

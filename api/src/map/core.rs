@@ -3,7 +3,7 @@
 //! Errors are Linux's, and checked in Linux's order; "no such key" is ENOENT.
 
 use super::MapInfo;
-use super::link;
+use super::{link, view};
 use crate::error::{CallerError, Error, Result};
 use crate::registry::Known;
 use crate::vm::{Vm, VmInner};
@@ -102,6 +102,11 @@ impl MapCore {
         self.geometry().user_value_size() as usize
     }
 
+    fn links(&self) -> Arc<link::Links> {
+        // They are there as long as the object.
+        (self.info.links.upgrade()).unwrap_or_else(|| Arc::new(link::Links::new(self.map_type())))
+    }
+
     /// EPERM where the map may not be read from outside.
     pub fn readable(&self) -> Result<()> {
         self.allowed("read", self.geometry().flags & map_flags::WRONLY == 0)
@@ -140,7 +145,7 @@ impl MapCore {
 
     /// Values that name objects come as their ids.
     fn lookup_link(&self, key: &[u8], value: &mut [u8]) -> Result<()> {
-        let object = self.info.links.get(key);
+        let object = self.links().get(key);
         let known = object.and_then(|o| self.vm.inner.registry.get(o.handle()));
         let Some(known) = known else {
             return Err(refused("lookup", errno::ENOENT));
@@ -162,7 +167,7 @@ impl MapCore {
         }
         let target = self.target(value)?;
         let handle = target.handle().to_ne_bytes();
-        self.info.links.change(key, Some(target), || {
+        self.links().change(key, Some(target), || {
             self.ask("update", code::MAP_UPDATE, key, &handle, flags, None)
         })
     }
@@ -193,7 +198,7 @@ impl MapCore {
         self.check_key(key)?;
         let ask = || self.ask("delete", code::MAP_DELETE, key, &[], 0, None);
         if link::holds_objects(self.map_type()) {
-            return self.info.links.change(key, None, ask);
+            return self.links().change(key, None, ask);
         }
         ask()
     }
@@ -230,11 +235,9 @@ impl MapCore {
         self.writable()?;
         let handle = u64::from(self.object.handle());
         let vm = &self.vm.inner;
-        vm.vmm
-            .call(code::MAP_FREEZE, [handle, 0, 0, 0, 0, 0, 0])
-            .map_err(|e| vm.failed("freeze", e))?;
-        self.info.frozen.store(true, Relaxed);
-        Ok(())
+        view::freeze(&self.info, || {
+            self.call(vm, code::MAP_FREEZE, [handle, 0, 0, 0, 0, 0, 0], "freeze")
+        })
     }
 
     /// One request for many elements. Keys and values are as long as `count`

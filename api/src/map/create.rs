@@ -10,7 +10,7 @@ use bpf_core::map::{Geometry, MapError};
 use bpf_core::uapi::{MapType, errno, map_flags};
 use bpfvisor_vmm::{Block, MapRecord};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 
 impl Vm {
@@ -54,13 +54,16 @@ impl Vm {
             .vmm
             .create_map(record, storage, keeps)
             .map_err(|e| vm.failed("create map", e))?;
+        let links = Arc::new(link::Links::new(spec.map_type));
+        object.accompany(links.clone());
         let info = Arc::new(MapInfo {
             id: vm.registry.next_map_id(),
             reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
             name: spec.name,
             geometry,
             frozen: AtomicBool::new(false),
-            links: link::Links::default(),
+            writers: AtomicU32::new(0),
+            links: Arc::downgrade(&links),
             scratch: Mutex::new(None),
         });
         vm.registry.add(&object, Known::Map(info.clone()));

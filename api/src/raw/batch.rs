@@ -137,8 +137,9 @@ fn by_position<M: UserMemory>(
     }
     let mut position = u32::from_ne_bytes(position);
     let size = (map.key_size() + map.value_len()).max(1);
-    // More than the map can hold is never needed.
-    let most = attr.count.min(map.geometry().max_entries);
+    // More than the map can hold is never needed, but it takes one more to find
+    // the end.
+    let most = attr.count.min(map.geometry().max_entries.saturating_add(1));
     let mut portion = most.min((PORTION / size).max(1) as u32);
     // No map has more buckets; a guest that goes on and on is cut off.
     let mut steps = u64::from(map.geometry().max_entries) * 2 + 64;
