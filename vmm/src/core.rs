@@ -10,12 +10,14 @@ use std::time::Duration;
 use bpfvisor_abi::ring::Completion;
 
 use crate::alloc::Arena;
+use crate::bell::Bells;
 use crate::config::Config;
 use crate::error::CallError;
 use crate::fault::{Cause, FaultReport};
 use crate::lane::{Lane, Turn};
 use crate::object::Grave;
 use crate::programs::Programs;
+use crate::rest::Rest;
 use crate::shared::SharedMemory;
 
 #[derive(Debug)]
@@ -25,11 +27,14 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<SharedMemory>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) lanes: Vec<Lane>,
+    /// Of ring buffers with a consumer.
+    pub(crate) bells: Bells,
     pub(crate) objects: AtomicU64,
     pub(crate) programs: Programs,
     pub(crate) graves: Mutex<Vec<Grave>>,
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
+    pub(crate) rest: Rest,
     death: OnceLock<Arc<FaultReport>>,
     next_lane: AtomicU32,
 }
@@ -44,10 +49,12 @@ impl Core {
             config,
             shared,
             lanes,
+            bells: Bells::default(),
             objects: AtomicU64::new(0),
             programs: Programs::default(),
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
+            rest: Rest::default(),
             death: OnceLock::new(),
             next_lane: AtomicU32::new(0),
         })
@@ -77,6 +84,7 @@ impl Core {
             lane.wake.ring();
             lane.interrupt();
         }
+        self.bells.ring_all();
         CallError::Dead(report)
     }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -22,6 +22,11 @@ impl Doorbell {
         let _ = self.0.write(1);
     }
 
+    /// Takes all pending rings.
+    pub(crate) fn clear(&self) {
+        let _ = self.0.read();
+    }
+
     /// Sleeps until rung, for `limit` at most, or until a signal arrives.
     /// Takes all pending rings; false if there were none.
     pub(crate) fn wait(&self, limit: Option<Duration>) -> bool {
@@ -39,5 +44,12 @@ impl Doorbell {
         // timespec, both alive during the call.
         unsafe { libc::ppoll(&mut poll, 1, limit, std::ptr::null()) };
         self.0.read().is_ok()
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the eventfd is open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }

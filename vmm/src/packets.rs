@@ -45,7 +45,7 @@ impl Core {
     }
 
     fn lied(&self, lane: &Lane, what: &str) -> CallError {
-        self.die(FaultReport::plain(Cause::Protocol, lane.vcpu(), what))
+        self.die(FaultReport::plain(Cause::Protocol, lane.index(), what))
     }
 
     /// Runs a program on one packet.

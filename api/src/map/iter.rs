@@ -111,7 +111,8 @@ fn step(map: &Map, position: u64, room: usize) -> Result<Step> {
     let (key, value) = (map.key_size(), map.value_len());
     let mut keys = vec![0; key * room];
     let mut values = vec![0; value * room];
-    let reader = map.inner.info.reader.as_ref();
+    map.core().readable()?;
+    let reader = map.core().info.reader.as_ref();
     let Some(answer) = reader.and_then(|r| r.batch(position, &mut keys, &mut values)) else {
         return Ok(Step::ByKey);
     };

@@ -40,6 +40,9 @@ pub mod code {
     /// offset, count, position, element flags; val: count done, next position.
     /// Lookups end with ENOENT; the count is then still right.
     pub const MAP_BATCH: u32 = 24;
+    /// arg: handle of a program array: empty it, as Linux does when its last
+    /// descriptor is closed. Others stay as they are.
+    pub const MAP_CLEAR: u32 = 25;
 }
 
 /// Selectors of [`code::MAP_BATCH`].

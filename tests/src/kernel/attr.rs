@@ -103,6 +103,18 @@ pub struct TestRun {
     pub pad: u32,
 }
 
+/// `BPF_BTF_LOAD`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct BtfLoad {
+    pub btf: u64,
+    pub log_buf: u64,
+    pub size: u32,
+    pub log_size: u32,
+    pub log_level: u32,
+    pub pad: u32,
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -71,6 +71,8 @@ pub struct ProgSpec<'a> {
     pub log_size: u32,
     /// `fd_array`.
     pub fd_array: &'a [i32],
+    /// BTF, and for each function its first instruction and its type there.
+    pub btf: Option<(BorrowedFd<'a>, &'a [[u32; 2]])>,
 }
 
 impl<'a> ProgSpec<'a> {
@@ -85,6 +87,7 @@ impl<'a> ProgSpec<'a> {
             log_level: 0,
             log_size: 1 << 22,
             fd_array: &[],
+            btf: None,
         }
     }
 

@@ -143,9 +143,9 @@ fn broken_protocol_kills_only_that_vm() {
     assert_eq!(killed_by(3, [-5000i64 as u64; 7]).cause, Cause::Protocol);
     let stamp = killed_by(5, [0; 7]);
     assert!(stamp.text.contains("0x77777777"), "{stamp}");
-    let port = killed_by(7, [0, 0x51c, 0, 0, 0, 0, 0]);
+    let port = killed_by(7, [0, 0x501, 0, 0, 0, 0, 0]);
     assert!(
-        port.cause == Cause::Protocol && port.text.contains("0x51c"),
+        port.cause == Cause::Protocol && port.text.contains("0x501"),
         "{port}"
     );
     let closed = killed_by(7, [0, 0x600, 0, 0, 0, 0, 0]);
