@@ -259,7 +259,8 @@ fn a_lost_notice_delays_one_answer_a_little() {
 fn a_forged_wish_to_stop_ends_that_vm() {
     proof(|vm| {
         let poker = Poker::new(vm);
-        assert_eq!(poker.poke(&[(at_queue(block::STOP), 1)]), Ok(0));
+        // The vCPU may stop before the caller has seen its answer.
+        let _ = poker.poke(&[(at_queue(block::STOP), 1)]);
         let begin = Instant::now();
         while vm.is_alive() && begin.elapsed() < LONGEST {
             let _ = poker.peek(SHARED);
