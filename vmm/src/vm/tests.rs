@@ -153,6 +153,18 @@ fn broken_protocol_kills_only_that_vm() {
 }
 
 #[test]
+fn triple_fault_is_reported() {
+    let image = testing::guest_with(testing::echo(), |_| testing::handler_that_faults());
+    let vm = Vm::boot_image(&small(), &image).expect("these tests need KVM");
+    vm.call(9, [1; 7]).unwrap();
+    let error = vm.call(1, [0xdead_0000; 7]).unwrap_err();
+    assert!(matches!(error, CallError::Dead(_)), "{error}");
+    let report = vm.fault().unwrap();
+    assert_eq!(report.cause, Cause::TripleFault, "{report}");
+    boot(small(), testing::echo()).call(9, [1; 7]).unwrap();
+}
+
+#[test]
 fn panic_brings_its_text() {
     let report = killed_by(6, [0; 7]);
     assert_eq!((report.cause, report.text.as_str()), (Cause::Panic, "oops"));
