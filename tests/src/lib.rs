@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod capture;
+pub mod fuzz;
 pub mod generate;
 pub mod kernel;
 pub mod kernel_object;

@@ -162,11 +162,24 @@ impl MapCore {
         if !link::holds_objects(self.map_type()) {
             return self.ask("update", code::MAP_UPDATE, key, value, flags, None);
         }
+        if self.map_type() != MapType::HashOfMaps {
+            self.check_slot(key, flags)?;
+        }
         let target = self.target(value)?;
         let handle = target.handle().to_ne_bytes();
         self.links().change(key, Some(target), || {
             self.ask("update", code::MAP_UPDATE, key, &handle, flags, None)
         })
+    }
+
+    /// Arrays of objects look at flags and index before the descriptor.
+    fn check_slot(&self, key: &[u8], flags: u64) -> Result<()> {
+        let index = key.try_into().map_or(u32::MAX, u32::from_ne_bytes);
+        match (flags, index < self.geometry().max_entries) {
+            (0, true) => Ok(()),
+            (0, false) => Err(refused("update", errno::E2BIG)),
+            _ => Err(refused("update", errno::EINVAL)),
+        }
     }
 
     /// The object that a value (an fd) names.

@@ -128,7 +128,9 @@ fn step(map: &Map, position: u64, room: usize) -> Result<Step> {
             Ok(Step::Elements(elements, next))
         }
         Err(e) if e.errno == errno::ENOENT => Ok(Step::Elements(VecDeque::new(), None)),
-        Err(e) if e.errno == errno::ENOSPC && room < map.max_entries() as usize => Ok(Step::MoreRoom),
+        Err(e) if e.errno == errno::ENOSPC && room < map.max_entries() as usize => {
+            Ok(Step::MoreRoom)
+        }
         Err(e) => Err(Error::from(CallerError::Refused {
             op: "batch lookup",
             errno: e.errno,

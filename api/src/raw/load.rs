@@ -105,8 +105,9 @@ fn instructions<M: UserMemory>(call: &Call<'_, M>, attr: &ProgLoad) -> Result<Ve
     Ok(slots.iter().map(|s| Insn::from_bytes(*s)).collect())
 }
 
-/// The descriptors that instructions index, and those that are to be bound.
-/// Without `fd_array_cnt` only those that some instruction names are read.
+/// The descriptors that instructions index, and those that are to be bound. Of
+/// what lies behind `fd_array_cnt` only those that some instruction names are
+/// read.
 fn fd_array<M: UserMemory>(
     call: &Call<'_, M>,
     attr: &ProgLoad,
@@ -124,11 +125,8 @@ fn fd_array<M: UserMemory>(
             format!("fd_array_cnt is over {MOST_FDS}"),
         ));
     }
-    if attr.fd_array_cnt != 0 {
-        let all: Vec<RawFd> = (0..attr.fd_array_cnt).map(at).collect::<Result<_>>()?;
-        return Ok((all.clone(), all));
-    }
-    let mut fds = Vec::new();
+    let bind: Vec<RawFd> = (0..attr.fd_array_cnt).map(at).collect::<Result<_>>()?;
+    let mut fds = bind.clone();
     for index in named_indices(insns) {
         if attr.fd_array == 0 {
             return Err(refuse(
@@ -140,12 +138,10 @@ fn fd_array<M: UserMemory>(
             return Err(invalid(format!("index {index} into fd_array is too large")));
         }
         let end = index as usize + 1;
-        if fds.len() < end {
-            fds.resize(end, -1);
-        }
+        fds.resize(fds.len().max(end), -1);
         fds[index as usize] = at(index)?;
     }
-    Ok((fds, Vec::new()))
+    Ok((fds, bind))
 }
 
 fn named_indices(insns: &[Insn]) -> impl Iterator<Item = u32> {
@@ -197,16 +193,13 @@ impl Log {
             }
             Err(_) => (String::new(), 0),
         };
+        call.put(offset_of!(ProgLoad, log_true_size), size);
         if self.addr != 0 {
             let room = self.size as usize - 1;
             let mut bytes = text.into_bytes();
             bytes.truncate(room);
             bytes.push(0);
             call.write(self.addr, &bytes)?;
-        }
-        let offset = offset_of!(ProgLoad, log_true_size);
-        if call.reaches(offset + 4) {
-            call.put(offset, size);
         }
         answer(loaded.map_err(Refused::from)?.fd)
     }

@@ -207,19 +207,6 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     })
 }
 
-/// Leaves, in the place of the instructions, where the code of each begins, so
-/// that the host can tell which one an address belongs to.
-fn tell_offsets(rt: &Runtime, rec: &LoadRecord, origin: &[u32], offsets: &[u32]) {
-    let mut told = alloc::vec![u32::MAX; rec.insn_cnt as usize];
-    for (&from, &offset) in origin.iter().zip(offsets) {
-        if let Some(place) = told.get_mut(from as usize) {
-            *place = offset.min(*place);
-        }
-    }
-    // The instructions were read from there: it is inside.
-    let _ = rt.shared.copy_in(rec.insns, told.as_bytes());
-}
-
 /// No code can be made for an instruction of the program as it was rewritten.
 fn uncompiled(program: &Program, index: u32) -> Reject {
     let at = index as usize;
@@ -239,6 +226,19 @@ fn uncompiled(program: &Program, index: u32) -> Reject {
         ),
         unsupported: true,
     }
+}
+
+/// Leaves, in the place of the instructions, where the code of each begins, so
+/// that the host can tell which one an address belongs to.
+fn tell_offsets(rt: &Runtime, rec: &LoadRecord, origin: &[u32], offsets: &[u32]) {
+    let mut told = alloc::vec![u32::MAX; rec.insn_cnt as usize];
+    for (&from, &offset) in origin.iter().zip(offsets) {
+        if let Some(place) = told.get_mut(from as usize) {
+            *place = offset.min(*place);
+        }
+    }
+    // The instructions were read from there: it is inside.
+    let _ = rt.shared.copy_in(rec.insns, told.as_bytes());
 }
 
 enum Unplaced {
