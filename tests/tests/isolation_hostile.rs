@@ -49,14 +49,14 @@ impl Random {
             0 => 0,
             1 => u64::MAX,
             2 => self.next() % 256,
-            3 => self.next() % 64 | (self.next() % 64) << 32,
+            3 => (self.next() % 64) | ((self.next() % 64) << 32),
             4 => 1 << (self.next() % 64),
             _ => self.next(),
         }
     }
 
     fn within(&mut self, range: &Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start - 8) & !3
+        (range.start + self.next() % (range.end - range.start - 8)) & !3
     }
 }
 
@@ -144,7 +144,7 @@ fn scribble(part: &Range<u64>, seed: u64) -> (usize, usize) {
                     let len = 4 << (scribbler.next() % 2);
                     file.write_all_at(&word[..len], scribbler.within(part))
                         .unwrap();
-                    if scribbler.next() % 16 == 0 {
+                    if scribbler.next().is_multiple_of(16) {
                         std::thread::sleep(Duration::from_micros(50));
                     }
                 }

@@ -41,10 +41,7 @@ const FILL: &str = "
 ";
 
 /// What memory is filled with: bits that may be set, bits that are.
-const PATTERNS: [(u64, u64); 2] = [
-    (u64::MAX, 0),
-    (0x0000_0007_0000_0007, 0),
-];
+const PATTERNS: [(u64, u64); 2] = [(u64::MAX, 0), (0x0000_0007_0000_0007, 0)];
 
 /// Memory that holds packets and maps but not the queues.
 const MAPS: (u64, u64) = (SHARED + dynamic(2), SHARED + MEMORY);

@@ -312,7 +312,7 @@ fn a_trace_ring_of_garbage_gives_text_of_its_length_at_most() {
             .unwrap();
         assert_eq!(vm.take_trace(), "hi!\n");
         let garbage: Vec<_> = (0..200)
-            .map(|n| (at_queue(block::TRACE + n * 8), u64::MAX << n % 64))
+            .map(|n| (at_queue(block::TRACE + n * 8), u64::MAX << (n % 64)))
             .collect();
         poker.poke(&garbage).unwrap();
         for head in [
