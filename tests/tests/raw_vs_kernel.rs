@@ -94,6 +94,11 @@ fn information_on_programs() {
 }
 
 #[test]
+fn types_and_functions() {
+    same(programs::types);
+}
+
+#[test]
 fn statistics() {
     same(programs::statistics);
 }
