@@ -147,6 +147,7 @@ pub fn run(s: &mut Script<'_>) {
         for (what, mut attr) in [
             ("64 bytes", base(64)),
             ("15 bytes", base(15)),
+            ("14 bytes", base(14)),
             ("13 bytes", base(13)),
             ("no bytes", base(0)),
             ("data nowhere", base(64).u64(16, NOWHERE)),
@@ -290,6 +291,42 @@ pub fn statistics(s: &mut Script<'_>) {
     counted(s, &mut info);
     s.close(fd);
     counted(s, &mut info);
+}
+
+/// A program keeps its maps, whatever happens to their descriptors.
+pub fn lifetimes(s: &mut Script<'_>) {
+    let map = s.map(2, 4, 8, 1, 0);
+    let bound = s.map(2, 4, 8, 1, 0);
+    let reads = [
+        &load_map(2, map)[..2],
+        &[insn(0x79, 0, 1, 0, 0), insn(0x95, 0, 0, 0, 0)],
+    ]
+    .concat();
+    let value = 77u64.to_ne_bytes();
+    let key = [0u8; 4];
+    let mut attr = crate::script::elem(map, addr(&key), addr(&value), 0);
+    let _ = s.call("set", Cmd::MapUpdateElem, &mut attr);
+    let text = text(&reads);
+    let fds = bound.to_ne_bytes();
+    let attr = load_attr(XDP, &text).u64(120, addr(&fds)).u32(148, 1);
+    let program = s.open("program", Cmd::ProgLoad, attr);
+    s.close(map);
+    s.close(bound);
+    let _ = s.call("closed", Cmd::MapFreeze, &mut Attr::new(4).u32(0, map));
+    let data = [7u8; 64];
+    let mut run = Attr::new(80)
+        .u32(0, program)
+        .u32(8, 64)
+        .u64(16, addr(&data));
+    let _ = s.call("run", Cmd::ProgTestRun, &mut run);
+    s.note("value", run.word(4));
+    let mut info = [0u8; 232];
+    let at = addr_mut(&mut info);
+    let mut attr = Attr::new(16).u32(0, program).u32(4, 232).u64(8, at);
+    let _ = s.call("info", Cmd::ObjGetInfoByFd, &mut attr);
+    s.note("maps", info[52]);
+    s.close(program);
+    let _ = s.call("closed", Cmd::ProgTestRun, &mut run);
 }
 
 pub fn commands(s: &mut Script<'_>) {
