@@ -234,7 +234,7 @@ fn hashes() {
         ("set", "r1 = r6\nr2 = 5\ncall bpf_set_hash\n*(u64 *)(r9 +0) = r0\n".into()),
         ("invalidate", "r1 = r6\ncall bpf_set_hash_invalid\n*(u64 *)(r9 +8) = r0\n".into()),
         ("recalc", recalc.into()),
-        ("tail", "r1 = r6\nr2 = 50\nr3 = 0\ncall bpf_skb_change_tail\n".into()),
+        ("tail", "r1 = r6\nr2 = 58\nr3 = 0\ncall bpf_skb_change_tail\n".into()),
         ("push", "r1 = r6\nr2 = 129\nr3 = 5\ncall bpf_skb_vlan_push\n".into()),
         ("pull", "r1 = r6\nr2 = 50\ncall bpf_skb_pull_data\n".into()),
         ("head", "r1 = r6\nr2 = 14\nr3 = 0\ncall bpf_skb_change_head\n".into()),
