@@ -2,7 +2,7 @@
 
 use crate::duel::{Duel, MapOf, Outcome};
 use crate::packets::{BEGIN, IN, frame, store_fields, udp, vlan, words};
-use bpf_core::uapi::{MapType, ProgType, sk_buff as f};
+use bpf_core::uapi::{MapType, ProgType, errno, sk_buff as f};
 use bpfvisor_tests::generate::Rng;
 
 const BYTES: MapOf = MapOf("bytes", MapType::Array, 4, 256, 1);
@@ -27,7 +27,6 @@ fn state() -> String {
     format!("{}{bounds}", store_fields(&fields, 512))
 }
 
-/// How far the data that both see may be compared: Linux's own headroom differs.
 fn packets() -> [(&'static str, Vec<u8>); 6] {
     [
         ("v4", udp(4, 60)),
@@ -85,6 +84,37 @@ fn lengths() {
     all(&duel, "bpf_skb_change_head", &[&[0, 1, 4, 14, 20, 60, 200, 256, 300, 2000, 1 << 31, HUGE], &[0, 1]]);
     all(&duel, "bpf_skb_pull_data", &[sizes]);
     duel.finish(1000);
+}
+
+/// docs/differences.md: a packet grows in its buffer, not beyond.
+#[test]
+fn growth_ends_with_the_buffer() {
+    let duel = Duel::new();
+    for (helper, by) in [("bpf_skb_change_tail", 4096), ("bpf_skb_change_head", 4000)] {
+        let text = format!("{BEGIN}{}{}", call(helper, 2, 0), state());
+        let program = duel.load(helper, ProgType::SchedCls, &[IN], &text);
+        program.set("in", &[0; 4], &words(&[by, 0]));
+        let seen: Vec<_> = program.each(&udp(4, 60), &[]).iter().map(|s| s.seen(0)).collect();
+        let no = Some(-i64::from(errno::ENOMEM) as u64);
+        assert_eq!(seen, [Some(0), no, no], "{helper}");
+    }
+}
+
+/// docs/differences.md: room is not opened behind the packet's end.
+#[test]
+fn room_lies_inside_the_packet() {
+    let duel = Duel::new();
+    let text = format!(
+        "{BEGIN}{}{}{}",
+        call("bpf_skb_change_tail", 2, 0),
+        call("bpf_skb_adjust_room", 3, 1),
+        state()
+    );
+    let program = duel.load("tail, room", ProgType::SchedCls, &[IN], &text);
+    program.set("in", &[0; 4], &words(&[40, 0, 0, 0, 8, 0, 0]));
+    let seen: Vec<_> = program.each(&udp(6, 80), &[]).iter().map(|s| s.seen(8)).collect();
+    let no = Some(-i64::from(errno::ENOMEM) as u64);
+    assert_eq!(seen, [Some(0), no, no]);
 }
 
 #[test]
