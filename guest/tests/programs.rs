@@ -61,6 +61,26 @@ fn a_batch_runs_every_packet() {
     }
 }
 
+/// A frame whose EtherType asks for no IP header.
+const ARP: [u8; 18] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6, 0x45, 6, 7, 8];
+
+#[test]
+fn a_packet_that_breaks_off_in_its_ip_header_is_refused() {
+    for w in World::both() {
+        for kind in [ProgType::SocketFilter, ProgType::SchedCls] {
+            let p = w.load(kind, "r0 = 0\n exit");
+            for (ethertype, header) in [([8, 0], 20), ([0x86, 0xdd], 40)] {
+                let mut whole = [ARP.as_slice(), &[0; 40]].concat();
+                whole.truncate(14 + header);
+                whole[12..14].copy_from_slice(&ethertype);
+                assert!(w.run(p, &whole).is_ok());
+                let short = &whole[..whole.len() - 1];
+                assert_eq!(w.run(p, short).unwrap_err(), -errno::EINVAL);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_socket_filter_works_behind_the_ethernet_header() {
     for w in World::both() {
@@ -68,9 +88,9 @@ fn a_socket_filter_works_behind_the_ethernet_header() {
             ProgType::SocketFilter,
             "r6 = r1\n r7 = *(u32 *)(r1 +0)\n r0 = *(u8 *)skb[0]\n r0 <<= 8\n r0 |= r7\n exit",
         );
-        let (r0, out) = w.run(p, &FRAME).unwrap();
+        let (r0, out) = w.run(p, &ARP).unwrap();
         assert_eq!(r0, 0x4504);
-        assert_eq!(out, [&[0; 14][..], &FRAME[14..]].concat());
+        assert_eq!(out, [&[0; 14][..], &ARP[14..]].concat());
     }
 }
 
@@ -81,12 +101,12 @@ fn an_absolute_load_beyond_the_packet_ends_the_program() {
             ProgType::SocketFilter,
             "r6 = r1\n r0 = *(u32 *)skb[1]\n r0 = 7\n exit",
         );
-        assert_eq!(w.run(p, &FRAME).unwrap().0, 0);
+        assert_eq!(w.run(p, &ARP).unwrap().0, 0);
         let p = w.load(
             ProgType::SocketFilter,
             "r6 = r1\n r0 = *(u32 *)skb[-2097140]\n exit",
         );
-        assert_eq!(w.run(p, &FRAME).unwrap().0, 0x0800_4506, "SKF_LL_OFF + 12");
+        assert_eq!(w.run(p, &ARP).unwrap().0, 0x0806_4506, "SKF_LL_OFF + 12");
     }
 }
 

@@ -4,8 +4,12 @@ use crate::duel::{Duel, Loaded, Outcome};
 use crate::packets::{BEGIN, IN, TYPES, frame, store_fields, udp, vlan, words};
 use bpf_core::uapi::{ProgType, errno, sk_buff as f, xdp_md};
 
-const KINDS: [ProgType; 4] =
-    [ProgType::Xdp, ProgType::SocketFilter, ProgType::SchedCls, ProgType::SchedAct];
+const KINDS: [ProgType; 4] = [
+    ProgType::Xdp,
+    ProgType::SocketFilter,
+    ProgType::SchedCls,
+    ProgType::SchedAct,
+];
 
 /// Readable fields of an `__sk_buff` (offset, size) that need no secrets.
 const FIELDS: [(u32, u32); 23] = [
@@ -74,7 +78,11 @@ fn every_length_and_ethertype() {
         let program = reader(&duel, kind, -1);
         for ethertype in TYPES {
             for len in (0..=100).chain(long) {
-                let data = if len < 14 { vec![0; len] } else { frame(ethertype, len) };
+                let data = if len < 14 {
+                    vec![0; len]
+                } else {
+                    frame(ethertype, len)
+                };
                 program.run(&format!("{ethertype:#x}, {len} bytes"), &data, &[]);
             }
         }
@@ -110,11 +118,27 @@ fn long_packets_are_linear() {
                     None
                 }
             };
-            assert_eq!(there, (kind == ProgType::Xdp).then_some(3520), "{kind:?}, {len}");
+            assert_eq!(
+                there,
+                (kind == ProgType::Xdp).then_some(3520),
+                "{kind:?}, {len}"
+            );
             for ours in &sides[1..] {
-                let seen = if kind == ProgType::SocketFilter { 0 } else { 512 };
-                let taken = if kind == ProgType::SocketFilter { 14 } else { 0 };
-                assert_eq!(Outcome::seen(ours, seen), Some(len as u64 - taken), "{kind:?}");
+                let seen = if kind == ProgType::SocketFilter {
+                    0
+                } else {
+                    512
+                };
+                let taken = if kind == ProgType::SocketFilter {
+                    14
+                } else {
+                    0
+                };
+                assert_eq!(
+                    Outcome::seen(ours, seen),
+                    Some(len as u64 - taken),
+                    "{kind:?}"
+                );
             }
         }
     }
@@ -186,10 +210,18 @@ fn xdp_contexts_given() {
         program.run_as(&format!("context of {size}"), &data, &ctx, shorter);
     }
     for off in [8, 16, 20, 24, 60] {
-        program.run(&format!("{off} set"), &data, &with(64, &[(4, 100), (off, 1)]));
+        program.run(
+            &format!("{off} set"),
+            &data,
+            &with(64, &[(4, 100), (off, 1)]),
+        );
     }
     for len in [3000, 3520] {
-        program.run(&format!("{len}"), &udp(4, len), &with(24, &[(4, len as u32)]));
+        program.run(
+            &format!("{len}"),
+            &udp(4, len),
+            &with(24, &[(4, len as u32)]),
+        );
     }
     duel.finish(450);
 }
@@ -197,11 +229,26 @@ fn xdp_contexts_given() {
 #[test]
 fn skb_contexts_given() {
     let duel = Duel::new();
-    for kind in [ProgType::SocketFilter, ProgType::SchedCls, ProgType::SchedAct] {
+    for kind in [
+        ProgType::SocketFilter,
+        ProgType::SchedCls,
+        ProgType::SchedAct,
+    ] {
         let program = reader(&duel, kind, 0);
         let data = udp(4, 100);
         for word in 0..60u32 {
-            for value in [1, 2, 99, 100, 200, 0x100, 0xffff, 0x10000, 0x10001, u32::MAX] {
+            for value in [
+                1,
+                2,
+                99,
+                100,
+                200,
+                0x100,
+                0xffff,
+                0x10000,
+                0x10001,
+                u32::MAX,
+            ] {
                 if word * 4 == f::IFINDEX && value > 1 {
                     continue;
                 }
@@ -216,7 +263,11 @@ fn skb_contexts_given() {
             program.run(&format!("context of {size}, last set"), &data, &ctx);
         }
         for (segs, size, wire) in [(1, 1, 0), (2, 50, 100), (3, 0, 0), (0, 1400, 3000)] {
-            let fields = [(f::GSO_SEGS, segs), (f::GSO_SIZE, size), (f::WIRE_LEN, wire)];
+            let fields = [
+                (f::GSO_SEGS, segs),
+                (f::GSO_SIZE, size),
+                (f::WIRE_LEN, wire),
+            ];
             program.run(&format!("{fields:?}"), &data, &with(192, &fields));
         }
     }
@@ -236,8 +287,16 @@ fn short_fields_keep_what_was_written() {
              *(u64 *)(r9 +0) = r0\nr0 = 0\nexit\n"
         );
         let program = duel.load(&format!("writes {off}"), ProgType::SchedCls, &[IN], &text);
-        let seen: Vec<_> = program.each(&udp(4, 60), &[]).iter().map(|s| s.seen(0)).collect();
-        assert_eq!(seen, [Some(there), Some(0x1234_5678), Some(0x1234_5678)], "field {off}");
+        let seen: Vec<_> = program
+            .each(&udp(4, 60), &[])
+            .iter()
+            .map(|s| s.seen(0))
+            .collect();
+        assert_eq!(
+            seen,
+            [Some(there), Some(0x1234_5678), Some(0x1234_5678)],
+            "field {off}"
+        );
     }
 }
 
@@ -256,7 +315,11 @@ fn fields_written() {
         (f::CB + 17, 1, false),
         (f::CB + 18, 2, false),
     ];
-    for kind in [ProgType::SocketFilter, ProgType::SchedCls, ProgType::SchedAct] {
+    for kind in [
+        ProgType::SocketFilter,
+        ProgType::SchedCls,
+        ProgType::SchedAct,
+    ] {
         for (off, size, link) in writes {
             if link && kind == ProgType::SocketFilter {
                 continue;
@@ -269,7 +332,15 @@ fn fields_written() {
             }
             text += "r0 = 0\nexit\n";
             let program = duel.load(&format!("{kind:?} writes {off}"), kind, &[IN], &text);
-            for value in [0, 1, 0xfffe, 0xffff, 0x10001, u64::MAX, 0x1234_5678_9abc_def0] {
+            for value in [
+                0,
+                1,
+                0xfffe,
+                0xffff,
+                0x10001,
+                u64::MAX,
+                0x1234_5678_9abc_def0,
+            ] {
                 if value > 0xfffe && HALVES.contains(&off) {
                     continue;
                 }

@@ -55,16 +55,19 @@ pub struct Loaded<'a> {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Outcome {
     Refused(i32),
-    Ran { retval: u32, data: Vec<u8>, ctx: Vec<u8>, out: Vec<u8> },
+    Ran {
+        retval: u32,
+        data: Vec<u8>,
+        ctx: Vec<u8>,
+        out: Vec<u8>,
+    },
 }
 
 impl Outcome {
     /// The word at `at` of `$out`, where the program ran.
     pub fn seen(&self, at: usize) -> Option<u64> {
         match self {
-            Self::Ran { out, .. } => {
-                Some(u64::from_ne_bytes(out[at..at + 8].try_into().unwrap()))
-            }
+            Self::Ran { out, .. } => Some(u64::from_ne_bytes(out[at..at + 8].try_into().unwrap())),
             Self::Refused(_) => None,
         }
     }
@@ -126,7 +129,11 @@ impl Side {
 
     fn map(&self, of: MapOf) -> AnyMap {
         let MapOf(name, map_type, key, value, entries) = of;
-        let flags = if name == "constant" { map_flags::RDONLY_PROG } else { 0 };
+        let flags = if name == "constant" {
+            map_flags::RDONLY_PROG
+        } else {
+            0
+        };
         match self {
             Self::Kernel => {
                 let spec = kernel::MapSpec::new(map_type, key, value, entries).flags(flags);
@@ -134,7 +141,10 @@ impl Side {
             }
             Self::Ours(_, vm) => {
                 let spec = MapSpec::new(name, map_type, key, value, entries).flags(flags);
-                AnyMap::Ours(vm.create_map(spec).unwrap_or_else(|e| panic!("{name}: {e}")))
+                AnyMap::Ours(
+                    vm.create_map(spec)
+                        .unwrap_or_else(|e| panic!("{name}: {e}")),
+                )
             }
         }
     }
@@ -144,7 +154,10 @@ impl Side {
             Self::Kernel => {
                 let functions = functions(insns);
                 let spec = kernel::ProgSpec::new(prog_type, insns);
-                let spec = kernel::ProgSpec { functions: &functions, ..spec };
+                let spec = kernel::ProgSpec {
+                    functions: &functions,
+                    ..spec
+                };
                 kernel::Prog::load(&spec).map(AnyProg::Kernel).map_err(|_| {
                     let again = kernel::Prog::load(&spec.log_level(1));
                     again.map_or_else(|e| e.to_string(), |_| "first no, then yes".into())
@@ -152,8 +165,14 @@ impl Side {
             }
             Self::Ours(_, vm) => {
                 // That the main function is global says that there is BTF.
-                let main = if functions(insns).is_empty() { vec![] } else { vec![0] };
-                let spec = ProgramSpec::new(prog_type, insns).license("GPL").global_funcs(main);
+                let main = if functions(insns).is_empty() {
+                    vec![]
+                } else {
+                    vec![0]
+                };
+                let spec = ProgramSpec::new(prog_type, insns)
+                    .license("GPL")
+                    .global_funcs(main);
                 vm.load(spec).map(AnyProg::Ours).map_err(|e| e.to_string())
             }
         }
@@ -164,12 +183,20 @@ impl AnyProg {
     fn run(&self, data: &[u8], ctx: &[u8]) -> Result<(u32, Vec<u8>, Vec<u8>), i32> {
         match self {
             Self::Kernel(p) => {
-                let spec = kernel::RunSpec { ctx, headroom: ROOM, ..kernel::RunSpec::data(data) };
+                let spec = kernel::RunSpec {
+                    ctx,
+                    headroom: ROOM,
+                    ..kernel::RunSpec::data(data)
+                };
                 let out = p.run(&spec).map_err(|e| e.errno)?;
                 Ok((out.retval, out.data, out.ctx))
             }
             Self::Ours(p) => {
-                let run = TestRun { data, ctx, ..TestRun::default() };
+                let run = TestRun {
+                    data,
+                    ctx,
+                    ..TestRun::default()
+                };
                 let mut out = p.test_run(&run).map_err(|e| e.errno())?;
                 // The kernel answers no more than the structure; here the rest
                 // is what was given, zeros.
@@ -187,8 +214,9 @@ fn functions(insns: &[Insn]) -> Vec<u32> {
             || (i.is_wide() && i.src == op::PSEUDO_FUNC)
     };
     let targets = insns.iter().enumerate().filter(|(_, i)| names(i));
-    let mut starts: Vec<u32> =
-        targets.map(|(at, i)| (at as i64 + 1 + i64::from(i.imm)) as u32).collect();
+    let mut starts: Vec<u32> = targets
+        .map(|(at, i)| (at as i64 + 1 + i64::from(i.imm)) as u32)
+        .collect();
     starts.sort_unstable();
     starts.dedup();
     if !starts.is_empty() {
@@ -210,14 +238,21 @@ impl Duel {
         kernel::require().unwrap();
         // Polling vCPUs of two VMs per test would take the processors from each other.
         let boot = |vm: bpfvisor::VmBuilder| {
-            vm.memory(64 << 20).spins(50, 200).boot().unwrap_or_else(|e| panic!("needs a usable /dev/kvm: {e}"))
+            vm.memory(64 << 20)
+                .spins(50, 200)
+                .boot()
+                .unwrap_or_else(|e| panic!("needs a usable /dev/kvm: {e}"))
         };
         let sides = vec![
             Side::Kernel,
             Side::Ours("compiled", boot(Vm::builder())),
             Side::Ours("interpreted", boot(Vm::builder().interpret())),
         ];
-        Self { sides, differences: RefCell::default(), compared: Cell::new(0) }
+        Self {
+            sides,
+            differences: RefCell::default(),
+            compared: Cell::new(0),
+        }
     }
 
     /// Loads a program whose text names its maps as `$name`; `$out` is always
@@ -238,7 +273,13 @@ impl Duel {
         constant: &[u8],
     ) -> Option<Loaded<'_>> {
         let out = MapOf("out", MapType::Array, 4, OUT as u32, 1);
-        let frozen = MapOf("constant", MapType::Array, 4, constant.len().max(8) as u32, 1);
+        let frozen = MapOf(
+            "constant",
+            MapType::Array,
+            4,
+            constant.len().max(8) as u32,
+            1,
+        );
         let mut sides = Vec::new();
         let mut refused = None;
         for side in &self.sides {
@@ -269,7 +310,11 @@ impl Duel {
                 (Err(_), false) => self.compared.set(self.compared.get() + 1),
             }
         }
-        let loaded = Loaded { duel: self, name: name.to_string(), sides };
+        let loaded = Loaded {
+            duel: self,
+            name: name.to_string(),
+            sides,
+        };
         refused.is_none().then_some(loaded)
     }
 
@@ -282,7 +327,9 @@ impl Duel {
         let differences = self.differences.take();
         let mut of_program: BTreeMap<&str, usize> = BTreeMap::new();
         let shown = differences.iter().filter(|d| {
-            let count = of_program.entry(d.split(" | ").next().unwrap_or(d)).or_default();
+            let count = of_program
+                .entry(d.split(" | ").next().unwrap_or(d))
+                .or_default();
             *count += 1;
             *count <= SHOWN
         });
@@ -326,7 +373,10 @@ impl Loaded<'_> {
 
     /// Runs it on every side, the kernel first, and compares nothing.
     pub fn each(&self, data: &[u8], ctx: &[u8]) -> Vec<Outcome> {
-        self.sides.iter().map(|(_, prog, maps)| outcome(prog, maps, data, ctx)).collect()
+        self.sides
+            .iter()
+            .map(|(_, prog, maps)| outcome(prog, maps, data, ctx))
+            .collect()
     }
 
     /// As [`Loaded::run`], but what `blur` takes away is not compared.
@@ -350,7 +400,8 @@ impl Loaded<'_> {
             let how = difference(right, &outcome);
             if how.is_some() && how != known {
                 let how = how.as_deref().unwrap_or_default();
-                self.duel.differ(format!("{} | {label}: kernel, {side}: {how}", self.name));
+                self.duel
+                    .differ(format!("{} | {label}: kernel, {side}: {how}", self.name));
             }
             known = how;
         }
@@ -361,17 +412,15 @@ impl Loaded<'_> {
     }
 }
 
-fn outcome(
-    prog: &AnyProg,
-    maps: &BTreeMap<&str, AnyMap>,
-    data: &[u8],
-    ctx: &[u8],
-) -> Outcome {
+fn outcome(prog: &AnyProg, maps: &BTreeMap<&str, AnyMap>, data: &[u8], ctx: &[u8]) -> Outcome {
     match prog.run(data, ctx) {
         Err(errno) => Outcome::Refused(errno),
-        Ok((retval, data, ctx)) => {
-            Outcome::Ran { retval, data, ctx, out: maps["out"].lookup(&[0; 4]) }
-        }
+        Ok((retval, data, ctx)) => Outcome::Ran {
+            retval,
+            data,
+            ctx,
+            out: maps["out"].lookup(&[0; 4]),
+        },
     }
 }
 
@@ -387,14 +436,28 @@ fn difference(a: &Outcome, b: &Outcome) -> Option<String> {
         (Refused(x), Ran { retval, .. }) => format!("errno {x}, ran ({retval:#x})"),
         (Ran { retval, .. }, Refused(y)) => format!("ran ({retval:#x}), errno {y}"),
         (
-            Ran { retval, data, ctx, out },
-            Ran { retval: retval2, data: data2, ctx: ctx2, out: out2 },
+            Ran {
+                retval,
+                data,
+                ctx,
+                out,
+            },
+            Ran {
+                retval: retval2,
+                data: data2,
+                ctx: ctx2,
+                out: out2,
+            },
         ) => {
             let mut parts = Vec::new();
             if retval != retval2 {
                 parts.push(format!("retval {retval:#x}, {retval2:#x}"));
             }
-            for (what, a, b) in [("data", data, data2), ("ctx", ctx, ctx2), ("out", out, out2)] {
+            for (what, a, b) in [
+                ("data", data, data2),
+                ("ctx", ctx, ctx2),
+                ("out", out, out2),
+            ] {
                 if a != b {
                     parts.push(format!("{what} {}", bytes(a, b)));
                 }
@@ -410,7 +473,11 @@ fn bytes(a: &[u8], b: &[u8]) -> String {
     if a.len() != b.len() {
         text += &format!("lengths {}, {} ", a.len(), b.len());
     }
-    let words = a.chunks(8).zip(b.chunks(8)).enumerate().filter(|(_, (a, b))| a != b);
+    let words = a
+        .chunks(8)
+        .zip(b.chunks(8))
+        .enumerate()
+        .filter(|(_, (a, b))| a != b);
     for (i, (a, b)) in words.take(6) {
         text += &format!("@{}: {}, {} ", i * 8, hex(a), hex(b));
     }

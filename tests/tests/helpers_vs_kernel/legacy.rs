@@ -4,14 +4,54 @@ use crate::duel::Duel;
 use crate::packets::{BEGIN, IN, TYPES, frame, udp, words};
 use bpf_core::uapi::ProgType;
 
-const KINDS: [ProgType; 3] = [ProgType::SocketFilter, ProgType::SchedCls, ProgType::SchedAct];
+const KINDS: [ProgType; 3] = [
+    ProgType::SocketFilter,
+    ProgType::SchedCls,
+    ProgType::SchedAct,
+];
 
 const OFFSETS: [i32; 41] = [
-    0, 1, 12, 13, 14, 20, 44, 45, 46, 47, 56, 57, 58, 59, 60, 61, 100, 0xffff, 0x10000, i32::MAX,
-    i32::MAX - 3, -1, -4, -14, -0x1000, -0x10_0000, -0x10_0000 + 1, -0x10_0000 + 20,
-    -0x10_0000 + 45, -0x10_0000 + 46, -0x10_0000 - 1, -0x20_0000, -0x20_0000 + 12,
-    -0x20_0000 + 13, -0x20_0000 + 59, -0x20_0000 + 60, -0x20_0000 - 1, -0x20_0000 - 100,
-    -0x30_0000, i32::MIN, i32::MIN + 1,
+    0,
+    1,
+    12,
+    13,
+    14,
+    20,
+    44,
+    45,
+    46,
+    47,
+    56,
+    57,
+    58,
+    59,
+    60,
+    61,
+    100,
+    0xffff,
+    0x10000,
+    i32::MAX,
+    i32::MAX - 3,
+    -1,
+    -4,
+    -14,
+    -0x1000,
+    -0x10_0000,
+    -0x10_0000 + 1,
+    -0x10_0000 + 20,
+    -0x10_0000 + 45,
+    -0x10_0000 + 46,
+    -0x10_0000 - 1,
+    -0x20_0000,
+    -0x20_0000 + 12,
+    -0x20_0000 + 13,
+    -0x20_0000 + 59,
+    -0x20_0000 + 60,
+    -0x20_0000 - 1,
+    -0x20_0000 - 100,
+    -0x30_0000,
+    i32::MIN,
+    i32::MIN + 1,
 ];
 
 /// Loads at offsets that the program reads from `$in`; a load that fails ends the
@@ -46,7 +86,9 @@ fn absolute_and_indexed_loads() {
     for kind in KINDS {
         for off in OFFSETS {
             let load = |index: &str, size| {
-                format!("r7 = *(u64 *)(r8 +0)\nr0 = *(u{size} *)skb[{index}]\n*(u64 *)(r9 +0) = r0\n")
+                format!(
+                    "r7 = *(u64 *)(r8 +0)\nr0 = *(u{size} *)skb[{index}]\n*(u64 *)(r9 +0) = r0\n"
+                )
             };
             for (index, size) in [(format!("{off}"), 16), (format!("r7 + {off}"), 32)] {
                 let text = format!("{BEGIN}{}r0 = 77\nexit\n", load(&index, size));

@@ -20,7 +20,17 @@ fn loops() {
          r4 = map$in[0]+0\nr5 = *(u64 *)(r4 +16)\nr0 = 0\nif r1 != r5 goto +1\nr0 = 1\nexit\n"
     );
     let program = duel.load("bpf_loop", ProgType::Xdp, &[IN], &text);
-    for rounds in [0, 1, 2, 100, 1 << 20, (1 << 23) + 1, 1 << 31, 1 << 32, u64::MAX] {
+    for rounds in [
+        0,
+        1,
+        2,
+        100,
+        1 << 20,
+        (1 << 23) + 1,
+        1 << 31,
+        1 << 32,
+        u64::MAX,
+    ] {
         for flags in [0, 1, 1 << 32] {
             for stop in [0, 1, 50, u64::MAX] {
                 if rounds > 1000 && stop > 50 && rounds < 1 << 23 {
@@ -59,7 +69,11 @@ fn visits() {
         );
         let program = duel.load(name, ProgType::Xdp, &[IN, map], &text);
         // An order is given only in arrays.
-        let stops: &[u64] = if name.contains("array") { &[u64::MAX, 0, 3, 10] } else { &[u64::MAX] };
+        let stops: &[u64] = if name.contains("array") {
+            &[u64::MAX, 0, 3, 10]
+        } else {
+            &[u64::MAX]
+        };
         for stop in stops {
             for flags in [0, 1, 1 << 63] {
                 program.set("in", &[0; 4], &words(&[flags, *stop]));
@@ -139,8 +153,14 @@ fn queues_and_stacks() {
 #[test]
 fn elements() {
     let duel = Duel::new();
-    let types = [MapType::Array, MapType::Hash, MapType::LruHash, MapType::PercpuArray,
-        MapType::PercpuHash, MapType::LruPercpuHash];
+    let types = [
+        MapType::Array,
+        MapType::Hash,
+        MapType::LruHash,
+        MapType::PercpuArray,
+        MapType::PercpuHash,
+        MapType::LruPercpuHash,
+    ];
     for map_type in types {
         // A full LRU map chooses whom to drop.
         let lru = matches!(map_type, MapType::LruHash | MapType::LruPercpuHash);
@@ -174,7 +194,11 @@ fn elements() {
 #[test]
 fn values_of_other_cpus() {
     let duel = Duel::new();
-    for map_type in [MapType::PercpuArray, MapType::PercpuHash, MapType::LruPercpuHash] {
+    for map_type in [
+        MapType::PercpuArray,
+        MapType::PercpuHash,
+        MapType::LruPercpuHash,
+    ] {
         let map = MapOf("m", map_type, 4, 8, 3);
         let text = format!(
             "{BEGIN}*(u32 *)(r10 -4) = 1\n*(u64 *)(r10 -16) = 9\nr1 = map$m\nr2 = r10\nr2 += -4\n\
@@ -202,7 +226,10 @@ fn ring_buffers() {
     let duel = Duel::new();
     let query = |at: usize| -> String {
         let one = |what: usize| {
-            format!("r1 = map$ring\nr2 = {what}\ncall bpf_ringbuf_query\n*(u64 *)(r9 +{}) = r0\n", at + what * 8)
+            format!(
+                "r1 = map$ring\nr2 = {what}\ncall bpf_ringbuf_query\n*(u64 *)(r9 +{}) = r0\n",
+                at + what * 8
+            )
         };
         (0..5).map(one).collect()
     };
@@ -216,12 +243,23 @@ fn ring_buffers() {
          r1 = map$ring\nr2 = 64\nr3 = *(u64 *)(r8 +16)\ncall bpf_ringbuf_reserve\n\
          if r0 == 0 goto no\n*(u64 *)(r9 +232) = 1\nr1 = r0\nr2 = *(u64 *)(r8 +24)\n\
          call bpf_ringbuf_submit\n{}no:\nr0 = 2\nexit\n",
-        query(0), query(48), query(96), query(144), query(184), query(240)
+        query(0),
+        query(48),
+        query(96),
+        query(144),
+        query(184),
+        query(240)
     );
     for size in [0u64, 1, 7, 8, 9, 64, 500] {
-        for (flags, reserve, commit) in
-            [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 0, 4), (0, 1, 0), (1 << 32, 1 << 40, 1 << 33)]
-        {
+        for (flags, reserve, commit) in [
+            (0, 0, 0),
+            (1, 0, 1),
+            (2, 0, 2),
+            (3, 0, 3),
+            (4, 0, 4),
+            (0, 1, 0),
+            (1 << 32, 1 << 40, 1 << 33),
+        ] {
             let program = duel.load("ring", ProgType::Xdp, &[IN, RING], &text);
             program.set("in", &[0; 4], &words(&[size, flags, reserve, commit]));
             for round in 0..3 {
@@ -236,12 +274,32 @@ fn ring_buffers() {
 #[test]
 fn ring_sizes_reserved() {
     let duel = Duel::new();
-    for size in [0u32, 1, 8, 2040, 4080, 4081, 4087, 4088, 4089, 4096, 8192, 0x3fff_ffff, 0x4000_0000] {
+    for size in [
+        0u32,
+        1,
+        8,
+        2040,
+        4080,
+        4081,
+        4087,
+        4088,
+        4089,
+        4096,
+        8192,
+        0x3fff_ffff,
+        0x4000_0000,
+    ] {
         let text = format!(
             "{BEGIN}r1 = map$ring\nr2 = {size}\nr3 = 0\ncall bpf_ringbuf_reserve\nif r0 == 0 goto no\n\
              *(u64 *)(r9 +0) = 1\nr1 = r0\nr2 = 0\ncall bpf_ringbuf_submit\nno:\nr0 = 2\nexit\n"
         );
-        let loaded = duel.try_load(&format!("reserve {size}"), ProgType::Xdp, &[IN, RING], &text, &[]);
+        let loaded = duel.try_load(
+            &format!("reserve {size}"),
+            ProgType::Xdp,
+            &[IN, RING],
+            &text,
+            &[],
+        );
         if let Some(program) = loaded {
             program.run("first", &packet(), &[]);
             program.run("second", &packet(), &[]);
@@ -254,30 +312,61 @@ fn ring_sizes_reserved() {
 #[test]
 fn time_and_chance() {
     let duel = Duel::new();
-    let calls = ["bpf_ktime_get_ns", "bpf_ktime_get_boot_ns", "bpf_ktime_get_coarse_ns",
-        "bpf_ktime_get_tai_ns", "bpf_jiffies64", "bpf_get_prandom_u32", "bpf_get_prandom_u32",
-        "bpf_get_smp_processor_id", "bpf_get_numa_node_id", "bpf_ktime_get_ns"];
+    let calls = [
+        "bpf_ktime_get_ns",
+        "bpf_ktime_get_boot_ns",
+        "bpf_ktime_get_coarse_ns",
+        "bpf_ktime_get_tai_ns",
+        "bpf_jiffies64",
+        "bpf_get_prandom_u32",
+        "bpf_get_prandom_u32",
+        "bpf_get_smp_processor_id",
+        "bpf_get_numa_node_id",
+        "bpf_ktime_get_ns",
+    ];
     let stores = calls.iter().enumerate();
-    let stores: String =
-        stores.map(|(i, c)| format!("call {c}\n*(u64 *)(r9 +{}) = r0\n", i * 8)).collect();
-    let program = duel.load("time", ProgType::Xdp, &[IN], &format!("{BEGIN}{stores}r0 = 2\nexit\n"));
+    let stores: String = stores
+        .map(|(i, c)| format!("call {c}\n*(u64 *)(r9 +{}) = r0\n", i * 8))
+        .collect();
+    let program = duel.load(
+        "time",
+        ProgType::Xdp,
+        &[IN],
+        &format!("{BEGIN}{stores}r0 = 2\nexit\n"),
+    );
     let mut all = Vec::new();
     let each = std::cell::RefCell::new(&mut all);
     program.run_as("once", &packet(), &[], |outcome| {
         if let Outcome::Ran { out, .. } = outcome {
             let word = |i: usize| u64::from_ne_bytes(out[i * 8..i * 8 + 8].try_into().unwrap());
-            each.borrow_mut().push((0..10).map(word).collect::<Vec<_>>());
+            each.borrow_mut()
+                .push((0..10).map(word).collect::<Vec<_>>());
             out.fill(0);
         }
     });
-    let [kernel, ours @ ..] = &all[..] else { panic!("nothing ran") };
+    let [kernel, ours @ ..] = &all[..] else {
+        panic!("nothing ran")
+    };
     for own in ours {
         for (i, name) in calls.iter().enumerate().take(4) {
             let apart = own[i].abs_diff(kernel[i]);
-            assert!(apart < 50_000_000, "{name}: {} here, {} there", own[i], kernel[i]);
+            assert!(
+                apart < 50_000_000,
+                "{name}: {} here, {} there",
+                own[i],
+                kernel[i]
+            );
         }
-        assert!(own[4].abs_diff(kernel[4]) < 500, "jiffies: {} and {}", own[4], kernel[4]);
-        assert!(own[9] > own[0] && own[9] - own[0] < 50_000_000, "time stands or runs away");
+        assert!(
+            own[4].abs_diff(kernel[4]) < 500,
+            "jiffies: {} and {}",
+            own[4],
+            kernel[4]
+        );
+        assert!(
+            own[9] > own[0] && own[9] - own[0] < 50_000_000,
+            "time stands or runs away"
+        );
         assert!(own[2] <= own[9]);
         assert_ne!(own[5], own[6]);
         assert!(own[5] <= u64::from(u32::MAX));

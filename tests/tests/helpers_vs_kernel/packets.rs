@@ -4,8 +4,9 @@ use crate::duel::MapOf;
 use bpf_core::uapi::MapType;
 
 /// EtherTypes: none, length, IPv4, ARP, VLANs, IPv6, unknown.
-pub const TYPES: [u16; 9] =
-    [0, 60, 0x0800, 0x0806, 0x8100, 0x88a8, 0x86dd, 0x88cc, 0xffff];
+pub const TYPES: [u16; 9] = [
+    0, 60, 0x0800, 0x0806, 0x8100, 0x88a8, 0x86dd, 0x88cc, 0xffff,
+];
 
 /// A frame of `len` bytes with an EtherType; the payload says where each byte was.
 pub fn frame(ethertype: u16, len: usize) -> Vec<u8> {

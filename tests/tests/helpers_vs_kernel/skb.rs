@@ -77,11 +77,40 @@ const HUGE: u64 = u64::MAX;
 fn lengths() {
     let duel = Duel::new();
     let sizes: &[u64] = &[
-        0, 1, 13, 14, 15, 33, 34, 40, 53, 54, 59, 60, 61, 64, 80, 100, 256, 1514, 1600, 3000,
-        16065, 65536, 1 << 31, HUGE,
+        0,
+        1,
+        13,
+        14,
+        15,
+        33,
+        34,
+        40,
+        53,
+        54,
+        59,
+        60,
+        61,
+        64,
+        80,
+        100,
+        256,
+        1514,
+        1600,
+        3000,
+        16065,
+        65536,
+        1 << 31,
+        HUGE,
     ];
     all(&duel, "bpf_skb_change_tail", &[sizes, &[0, 1]]);
-    all(&duel, "bpf_skb_change_head", &[&[0, 1, 4, 14, 20, 60, 200, 256, 300, 2000, 1 << 31, HUGE], &[0, 1]]);
+    all(
+        &duel,
+        "bpf_skb_change_head",
+        &[
+            &[0, 1, 4, 14, 20, 60, 200, 256, 300, 2000, 1 << 31, HUGE],
+            &[0, 1],
+        ],
+    );
     all(&duel, "bpf_skb_pull_data", &[sizes]);
     duel.finish(1000);
 }
@@ -94,7 +123,11 @@ fn growth_ends_with_the_buffer() {
         let text = format!("{BEGIN}{}{}", call(helper, 2, 0), state());
         let program = duel.load(helper, ProgType::SchedCls, &[IN], &text);
         program.set("in", &[0; 4], &words(&[by, 0]));
-        let seen: Vec<_> = program.each(&udp(4, 60), &[]).iter().map(|s| s.seen(0)).collect();
+        let seen: Vec<_> = program
+            .each(&udp(4, 60), &[])
+            .iter()
+            .map(|s| s.seen(0))
+            .collect();
         let no = Some(-i64::from(errno::ENOMEM) as u64);
         assert_eq!(seen, [Some(0), no, no], "{helper}");
     }
@@ -112,7 +145,11 @@ fn room_lies_inside_the_packet() {
     );
     let program = duel.load("tail, room", ProgType::SchedCls, &[IN], &text);
     program.set("in", &[0; 4], &words(&[40, 0, 0, 0, 8, 0, 0]));
-    let seen: Vec<_> = program.each(&udp(6, 80), &[]).iter().map(|s| s.seen(8)).collect();
+    let seen: Vec<_> = program
+        .each(&udp(6, 80), &[])
+        .iter()
+        .map(|s| s.seen(8))
+        .collect();
     let no = Some(-i64::from(errno::ENOMEM) as u64);
     assert_eq!(seen, [Some(0), no, no]);
 }
@@ -120,12 +157,56 @@ fn room_lies_inside_the_packet() {
 #[test]
 fn rooms() {
     let duel = Duel::new();
-    let deltas: &[u64] = &[0, 1, 4, 8, 20, 40, 100, 0x1000, -1i64 as u64, -4i64 as u64,
-        -6i64 as u64, -20i64 as u64, -26i64 as u64, -27i64 as u64, -0x1000i64 as u64];
-    let flags: &[u64] = &[1, 2, 4, 6, 8, 0x10, 0x20, 0x40, 0x80, 0x100, 0x180, 0x200, 0x0a,
-        0x12, 0x14, 0x1a, 0x42, 0x62, (14 << 56) | 2, 14 << 56, 0x82];
-    all(&duel, "bpf_skb_adjust_room", &[deltas, &[0, 1, 2, HUGE], &[0]]);
-    all(&duel, "bpf_skb_adjust_room", &[&[4, 20, 40, -4i64 as u64, -20i64 as u64], &[0, 1], flags]);
+    let deltas: &[u64] = &[
+        0,
+        1,
+        4,
+        8,
+        20,
+        40,
+        100,
+        0x1000,
+        -1i64 as u64,
+        -4i64 as u64,
+        -6i64 as u64,
+        -20i64 as u64,
+        -26i64 as u64,
+        -27i64 as u64,
+        -0x1000i64 as u64,
+    ];
+    let flags: &[u64] = &[
+        1,
+        2,
+        4,
+        6,
+        8,
+        0x10,
+        0x20,
+        0x40,
+        0x80,
+        0x100,
+        0x180,
+        0x200,
+        0x0a,
+        0x12,
+        0x14,
+        0x1a,
+        0x42,
+        0x62,
+        (14 << 56) | 2,
+        14 << 56,
+        0x82,
+    ];
+    all(
+        &duel,
+        "bpf_skb_adjust_room",
+        &[deltas, &[0, 1, 2, HUGE], &[0]],
+    );
+    all(
+        &duel,
+        "bpf_skb_adjust_room",
+        &[&[4, 20, 40, -4i64 as u64, -20i64 as u64], &[0, 1], flags],
+    );
     duel.finish(1000);
 }
 
@@ -133,7 +214,11 @@ fn rooms() {
 fn tags() {
     let duel = Duel::new();
     let protos: &[u64] = &[0, 0x0081, 0xa888, 0x0008, 0x8100, 0x1_0081];
-    all(&duel, "bpf_skb_vlan_push", &[protos, &[0, 5, 0x1005, 0xffff, 0x1_0002]]);
+    all(
+        &duel,
+        "bpf_skb_vlan_push",
+        &[protos, &[0, 5, 0x1005, 0xffff, 0x1_0002]],
+    );
     all(&duel, "bpf_skb_vlan_pop", &[]);
     duel.finish(300);
 }
@@ -141,8 +226,16 @@ fn tags() {
 #[test]
 fn rarer_ones() {
     let duel = Duel::new();
-    all(&duel, "bpf_skb_change_proto", &[&[0, 0x0008, 0xdd86, 0x0608, 0x0800, 0x1_0008], &[0, 1]]);
-    all(&duel, "bpf_skb_change_type", &[&[0, 1, 2, 3, 4, 5, 7, 1 << 32, HUGE]]);
+    all(
+        &duel,
+        "bpf_skb_change_proto",
+        &[&[0, 0x0008, 0xdd86, 0x0608, 0x0800, 0x1_0008], &[0, 1]],
+    );
+    all(
+        &duel,
+        "bpf_skb_change_type",
+        &[&[0, 1, 2, 3, 4, 5, 7, 1 << 32, HUGE]],
+    );
     all(&duel, "bpf_csum_update", &[&[0, 1, HUGE]]);
     all(&duel, "bpf_csum_level", &[&[0, 1, 2, 3, 4, HUGE]]);
     duel.finish(100);
@@ -151,14 +244,39 @@ fn rarer_ones() {
 #[test]
 fn bytes_in_and_out() {
     let duel = Duel::new();
-    let offsets = [0, 1, 13, 14, 40, 45, 46, 50, 59, 60, 61, 0xfffe, 0xffff, 0x10000, 1 << 31, HUGE];
+    let offsets = [
+        0,
+        1,
+        13,
+        14,
+        40,
+        45,
+        46,
+        50,
+        59,
+        60,
+        61,
+        0xfffe,
+        0xffff,
+        0x10000,
+        1 << 31,
+        HUGE,
+    ];
     let lens = [1, 2, 14, 20, 46, 59, 60, 61, 256];
     let bounded = "r4 = *(u64 *)(r8 +8)\nif r4 > 256 goto no\nif r4 < 1 goto no\n";
     let tail = "*(u64 *)(r9 +0) = r0\nno:\nr0 = 0\nexit\n";
     let cases = [
         ("bpf_skb_load_bytes", "r3 = r9\nr3 += 64\n", vec![0]),
-        ("bpf_skb_load_bytes_relative", "r3 = r9\nr3 += 64\n", vec![0, 1, 2, 1 << 32, HUGE]),
-        ("bpf_skb_store_bytes", "r3 = map$bytes[0]+0\n", vec![0, 1, 2, 3, 4, 1 << 32, HUGE]),
+        (
+            "bpf_skb_load_bytes_relative",
+            "r3 = r9\nr3 += 64\n",
+            vec![0, 1, 2, 1 << 32, HUGE],
+        ),
+        (
+            "bpf_skb_store_bytes",
+            "r3 = map$bytes[0]+0\n",
+            vec![0, 1, 2, 3, 4, 1 << 32, HUGE],
+        ),
     ];
     for (helper, r3, fives) in cases {
         let text = format!(
@@ -192,8 +310,9 @@ fn checksums_replaced() {
     let values: &[u64] = &[0, 1, 0xffff, 0x12345, 0xffff_ffff, HUGE];
     let more: &[u64] = &[0, 7, 0xfffe_1234];
     let l3: &[u64] = &[0, 2, 4, 1, 8, 0xf, 0x10, 0x12];
-    let l4: &[u64] = &[0, 2, 4, 8, 0x10, 0x12, 0x14, 0x20, 0x22, 0x24, 0x30, 0x60, 0x62, 0x82, 0x92,
-        0x100];
+    let l4: &[u64] = &[
+        0, 2, 4, 8, 0x10, 0x12, 0x14, 0x20, 0x22, 0x24, 0x30, 0x60, 0x62, 0x82, 0x92, 0x100,
+    ];
     let short = |duel: &Duel, helper: &str, flags: &[u64]| {
         let kind = ProgType::SchedCls;
         let text = format!("{BEGIN}{}{}", call(helper, 4, 0), state());
@@ -219,7 +338,10 @@ fn checksums_replaced() {
 fn checksum_differences() {
     let duel = Duel::new();
     let bounded = |reg: u32, word: u32| {
-        format!("r{reg} = *(u64 *)(r8 +{})\nif r{reg} > 128 goto no\n", word * 8)
+        format!(
+            "r{reg} = *(u64 *)(r8 +{})\nif r{reg} > 128 goto no\n",
+            word * 8
+        )
     };
     for (from, to) in [(true, true), (true, false), (false, true), (false, false)] {
         let pointer = |reg: u32, given: bool, at: u32| match given {
@@ -238,7 +360,16 @@ fn checksum_differences() {
                 let bytes: Vec<u8> = (0..256).map(|i| (i as u8).wrapping_mul(fill)).collect();
                 let bytes = if fill == 255 { vec![255; 256] } else { bytes };
                 program.set("bytes", &[0; 4], &bytes);
-                for (a, b) in [(0, 0), (4, 4), (8, 4), (0, 20), (20, 0), (1, 4), (4, 2), (128, 64)] {
+                for (a, b) in [
+                    (0, 0),
+                    (4, 4),
+                    (8, 4),
+                    (0, 20),
+                    (20, 0),
+                    (1, 4),
+                    (4, 2),
+                    (128, 64),
+                ] {
                     for seed in [0, 1, 0xffff, 0x1234_5678, 0xffff_ffff, 1 << 32, HUGE] {
                         program.set("in", &[0; 4], &words(&[a, b, 0, seed]));
                         program.run(&format!("{a}, {b}, {seed:#x}"), &udp(4, 60), &[]);
@@ -254,24 +385,60 @@ fn checksum_differences() {
 #[test]
 fn hashes() {
     let duel = Duel::new();
-    let keep = |at: usize| format!("r1 = 0\nr0 = *(u32 *)(r6 +68)\nif r0 == 0 goto +1\nr1 = 1\n*(u64 *)(r9 +{at}) = r1\n");
+    let keep = |at: usize| {
+        format!(
+            "r1 = 0\nr0 = *(u32 *)(r6 +68)\nif r0 == 0 goto +1\nr1 = 1\n*(u64 *)(r9 +{at}) = r1\n"
+        )
+    };
     let recalc = "r1 = r6\ncall bpf_get_hash_recalc\nr7 = r0\n";
-    let same = |at: usize| format!("{recalc}r1 = *(u32 *)(r6 +68)\nr1 -= r7\n*(u64 *)(r9 +{at}) = r1\n");
+    let same =
+        |at: usize| format!("{recalc}r1 = *(u32 *)(r6 +68)\nr1 -= r7\n*(u64 *)(r9 +{at}) = r1\n");
     let steps: [(&str, String); 10] = [
-        ("grow", "r1 = r6\nr2 = 200\nr3 = 0\ncall bpf_skb_change_tail\n".into()),
-        ("room", "r1 = r6\nr2 = 8\nr3 = 0\nr4 = 0\ncall bpf_skb_adjust_room\n".into()),
-        ("proto", "r1 = r6\nr2 = 0xdd86\nr3 = 0\ncall bpf_skb_change_proto\n".into()),
-        ("set", "r1 = r6\nr2 = 5\ncall bpf_set_hash\n*(u64 *)(r9 +0) = r0\n".into()),
-        ("invalidate", "r1 = r6\ncall bpf_set_hash_invalid\n*(u64 *)(r9 +8) = r0\n".into()),
+        (
+            "grow",
+            "r1 = r6\nr2 = 200\nr3 = 0\ncall bpf_skb_change_tail\n".into(),
+        ),
+        (
+            "room",
+            "r1 = r6\nr2 = 8\nr3 = 0\nr4 = 0\ncall bpf_skb_adjust_room\n".into(),
+        ),
+        (
+            "proto",
+            "r1 = r6\nr2 = 0xdd86\nr3 = 0\ncall bpf_skb_change_proto\n".into(),
+        ),
+        (
+            "set",
+            "r1 = r6\nr2 = 5\ncall bpf_set_hash\n*(u64 *)(r9 +0) = r0\n".into(),
+        ),
+        (
+            "invalidate",
+            "r1 = r6\ncall bpf_set_hash_invalid\n*(u64 *)(r9 +8) = r0\n".into(),
+        ),
         ("recalc", recalc.into()),
-        ("tail", "r1 = r6\nr2 = 58\nr3 = 0\ncall bpf_skb_change_tail\n".into()),
-        ("push", "r1 = r6\nr2 = 129\nr3 = 5\ncall bpf_skb_vlan_push\n".into()),
+        (
+            "tail",
+            "r1 = r6\nr2 = 58\nr3 = 0\ncall bpf_skb_change_tail\n".into(),
+        ),
+        (
+            "push",
+            "r1 = r6\nr2 = 129\nr3 = 5\ncall bpf_skb_vlan_push\n".into(),
+        ),
         ("pull", "r1 = r6\nr2 = 50\ncall bpf_skb_pull_data\n".into()),
-        ("head", "r1 = r6\nr2 = 14\nr3 = 0\ncall bpf_skb_change_head\n".into()),
+        (
+            "head",
+            "r1 = r6\nr2 = 14\nr3 = 0\ncall bpf_skb_change_head\n".into(),
+        ),
     ];
     for (a, one) in &steps {
         for (b, two) in &steps {
-            let text = format!("{BEGIN}{}{one}{}{two}{}{}{}r0 = 0\nexit\n", keep(16), keep(24), keep(32), same(40), keep(48));
+            let text = format!(
+                "{BEGIN}{}{one}{}{two}{}{}{}r0 = 0\nexit\n",
+                keep(16),
+                keep(24),
+                keep(32),
+                same(40),
+                keep(48)
+            );
             let program = duel.load(&format!("{a}, {b}"), ProgType::SchedCls, &[IN], &text);
             for (what, data) in packets() {
                 program.run(what, &data, &[]);
@@ -294,12 +461,19 @@ fn sequences() {
             let (helper, args) = match pick(&[0, 1, 2, 3, 4, 5, 6]) {
                 0 => ("bpf_skb_change_tail", vec![pick(&[100, 120, 200]), 0]),
                 1 => ("bpf_skb_change_head", vec![pick(&[0, 4, 14, 20]), 0]),
-                2 => ("bpf_skb_vlan_push", vec![pick(&[0x81, 0xa888]), pick(&[1, 0x2005])]),
+                2 => (
+                    "bpf_skb_vlan_push",
+                    vec![pick(&[0x81, 0xa888]), pick(&[1, 0x2005])],
+                ),
                 3 => ("bpf_skb_vlan_pop", vec![]),
                 4 => ("bpf_skb_pull_data", vec![pick(&[0, 20, 64])]),
                 5 => (
                     "bpf_skb_adjust_room",
-                    vec![pick(&[4, 8, 20, (-4i64) as u64, (-8i64) as u64]), pick(&[0, 1]), pick(&[0, 0x20])],
+                    vec![
+                        pick(&[4, 8, 20, (-4i64) as u64, (-8i64) as u64]),
+                        pick(&[0, 1]),
+                        pick(&[0, 0x20]),
+                    ],
                 ),
                 _ => ("bpf_skb_change_proto", vec![pick(&[0x0008, 0xdd86]), 0]),
             };

@@ -7,13 +7,52 @@ use bpf_core::uapi::{MapType, ProgType};
 const TEXT: MapOf = MapOf("text", MapType::Array, 4, 128, 1);
 
 const NUMBERS: [&[u8]; 46] = [
-    b"0", b"1", b"10", b"-1", b"-0", b"+1", b"  42", b"\t\n\x0b\x0c\r7", b"\xa07", b"", b" ", b"-",
-    b"x", b"0x", b"0x1f", b"0X1F", b"0xg", b"-0x10", b"017", b"018", b"08", b"00", b"0b1", b"1f",
-    b"ff", b"FF", b"12 34", b"12,3", b"9223372036854775807", b"9223372036854775808",
-    b"-9223372036854775808", b"-9223372036854775809", b"18446744073709551615",
-    b"18446744073709551616", b"99999999999999999999999", b"0xffffffffffffffff",
-    b"0x10000000000000000", b"01777777777777777777777", b"02000000000000000000000", b"--1", b"- 1",
-    b"0x-1", b"-0xffffffffffffffff", b"1\0", b"0 ", b"0x0x1",
+    b"0",
+    b"1",
+    b"10",
+    b"-1",
+    b"-0",
+    b"+1",
+    b"  42",
+    b"\t\n\x0b\x0c\r7",
+    b"\xa07",
+    b"",
+    b" ",
+    b"-",
+    b"x",
+    b"0x",
+    b"0x1f",
+    b"0X1F",
+    b"0xg",
+    b"-0x10",
+    b"017",
+    b"018",
+    b"08",
+    b"00",
+    b"0b1",
+    b"1f",
+    b"ff",
+    b"FF",
+    b"12 34",
+    b"12,3",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"-9223372036854775808",
+    b"-9223372036854775809",
+    b"18446744073709551615",
+    b"18446744073709551616",
+    b"99999999999999999999999",
+    b"0xffffffffffffffff",
+    b"0x10000000000000000",
+    b"01777777777777777777777",
+    b"02000000000000000000000",
+    b"--1",
+    b"- 1",
+    b"0x-1",
+    b"-0xffffffffffffffff",
+    b"1\0",
+    b"0 ",
+    b"0x0x1",
 ];
 
 #[test]
@@ -32,7 +71,10 @@ fn numbers() {
         let spaces = [b' '; 100];
         let mut late = [b' '; 100];
         late[90] = b'7';
-        for number in NUMBERS.into_iter().chain([&zeros[..], &long, &spaces, &late]) {
+        for number in NUMBERS
+            .into_iter()
+            .chain([&zeros[..], &long, &spaces, &late])
+        {
             let mut padded = number.to_vec();
             padded.resize(128, 0);
             program.set("text", &[0; 4], &padded);
@@ -40,7 +82,11 @@ fn numbers() {
                 for len in [number.len().max(1), number.len() + 1, 128] {
                     program.set("in", &[0; 4], &words(&[len as u64, base]));
                     let shown = String::from_utf8_lossy(number);
-                    program.run(&format!("{shown:?} of {len}, base {base:#x}"), &udp(4, 60), &[]);
+                    program.run(
+                        &format!("{shown:?} of {len}, base {base:#x}"),
+                        &udp(4, 60),
+                        &[],
+                    );
                 }
             }
         }
@@ -65,8 +111,9 @@ const FORMATS: [&str; 74] = [
     "%c", "%%", "100%%", "%", "%d %", "a%", "%5d|", "%-5d|", "%05d|", "%+d", "% d", "%+5d|",
     "%-05d|", "%lli", "%li", "%hd", "%hhd", "%zd", "%o", "%f", "%n", "%e", "%q", "%s", "%5s|",
     "%p", "%px", "%pK", "%pB", "%ps", "%pS", "%pi4", "%pI4", "%pi6", "%pI6", "%pA", "%p4", "%pks",
-    "%pus", "%d%d%d", "%d%d%d%d", "%x %x\n", "\u{1}", "\u{e9}", "\u{80}", "\u{7f}", "\t%d", "%#x", "%.3d", "%*d",
-    "%5%", "%l", "%ll", "%lc", "%08x|", "%016llx|", "%-20llu|", "%20lld|", "%2d|", "%lls",
+    "%pus", "%d%d%d", "%d%d%d%d", "%x %x\n", "\u{1}", "\u{e9}", "\u{80}", "\u{7f}", "\t%d", "%#x",
+    "%.3d", "%*d", "%5%", "%l", "%ll", "%lc", "%08x|", "%016llx|", "%-20llu|", "%20lld|", "%2d|",
+    "%lls",
 ];
 
 /// Answers of `bpf_trace_printk` to formats and values.
@@ -76,7 +123,11 @@ fn traces() {
     for format in FORMATS {
         // The addresses of texts differ, so what they show does too.
         let pointer = format.contains("%s") || format.contains("%p") || format.contains("5s");
-        let values: &[u64] = if pointer { &[0] } else { &[0, 1, 65, 1 << 31, u64::MAX] };
+        let values: &[u64] = if pointer {
+            &[0]
+        } else {
+            &[0, 1, 65, 1 << 31, u64::MAX]
+        };
         let text = format!(
             "{BEGIN}{}r1 = r10\nr1 += -64\nr2 = {}\nr3 = *(u64 *)(r8 +0)\nr4 = *(u64 *)(r8 +8)\n\
              r5 = *(u64 *)(r8 +16)\ncall bpf_trace_printk\n*(u64 *)(r9 +0) = r0\nr0 = 2\nexit\n",
@@ -102,7 +153,8 @@ fn a_format_ends_in_its_memory() {
              call bpf_trace_printk\nr9 = map$out[0]+0\n*(u64 *)(r9 +0) = r0\nr0 = 2\nexit\n",
             store_text(b"ab\0cdefg", 64)
         );
-        duel.load(&format!("{size} bytes"), ProgType::Xdp, &[], &text).run("", &udp(4, 60), &[]);
+        duel.load(&format!("{size} bytes"), ProgType::Xdp, &[], &text)
+            .run("", &udp(4, 60), &[]);
     }
     duel.finish(8);
 }
@@ -131,8 +183,13 @@ fn formats() {
                 else {
                     continue;
                 };
-                let pointer = format.contains("%s") || format.contains("%p") || format.contains("5s");
-                let values: &[u64] = if pointer { &[0] } else { &[0, 65, 1 << 31, u64::MAX] };
+                let pointer =
+                    format.contains("%s") || format.contains("%p") || format.contains("5s");
+                let values: &[u64] = if pointer {
+                    &[0]
+                } else {
+                    &[0, 65, 1 << 31, u64::MAX]
+                };
                 for value in values {
                     program.set("in", &[0; 4], &words(&[*value, *value, 7, 8]));
                     program.run(&format!("{value:#x}"), &udp(4, 60), &[]);
@@ -153,7 +210,9 @@ fn comparisons() {
              r3 = map$constant[0]+0\ncall bpf_strncmp\n*(u64 *)(r9 +0) = r0\nno:\nr0 = 2\nexit\n"
         );
         let name = format!("strncmp {constant:?}");
-        let program = duel.try_load(&name, ProgType::Xdp, &[IN], &body, &padded(constant)).unwrap();
+        let program = duel
+            .try_load(&name, ProgType::Xdp, &[IN], &body, &padded(constant))
+            .unwrap();
         for text in texts {
             for len in [1, 2, 3, 4, 8, 64] {
                 let mut bytes = text.to_vec();

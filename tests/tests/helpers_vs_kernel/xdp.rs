@@ -6,9 +6,46 @@ use bpf_core::uapi::{MapType, ProgType};
 
 /// Distances around every limit of a frame.
 const DELTAS: [i32; 40] = [
-    0, 1, -1, 2, 3, 4, -4, 5, -5, 8, -8, 32, -32, 46, 47, 50, -50, 86, 87, 100, -100, 128, -128,
-    -212, -213, -216, -217, -220, -252, -256, -257, 1000, 3400, 3420, 3421, 4000, -4000, i32::MAX,
-    i32::MIN, 65536,
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    -4,
+    5,
+    -5,
+    8,
+    -8,
+    32,
+    -32,
+    46,
+    47,
+    50,
+    -50,
+    86,
+    87,
+    100,
+    -100,
+    128,
+    -128,
+    -212,
+    -213,
+    -216,
+    -217,
+    -220,
+    -252,
+    -256,
+    -257,
+    1000,
+    3400,
+    3420,
+    3421,
+    4000,
+    -4000,
+    i32::MAX,
+    i32::MIN,
+    65536,
 ];
 
 /// Stores packet length and metadata length, and puts marks at both ends.
@@ -37,7 +74,11 @@ fn meta_ctx(len: usize) -> Vec<u8> {
 #[test]
 fn adjusting() {
     let duel = Duel::new();
-    let names = ["bpf_xdp_adjust_head", "bpf_xdp_adjust_tail", "bpf_xdp_adjust_meta"];
+    let names = [
+        "bpf_xdp_adjust_head",
+        "bpf_xdp_adjust_tail",
+        "bpf_xdp_adjust_meta",
+    ];
     for first in names {
         for second in names {
             let text = format!("{BEGIN}{}{}{STATE}", call(first, 0), call(second, 1));
@@ -65,7 +106,10 @@ fn long_frames() {
         let text = format!("{BEGIN}{}{STATE}", call(helper, 0));
         let program = duel.load(helper, ProgType::Xdp, &[IN], &text);
         for len in [1500, 3400, 3519, 3520] {
-            for delta in DELTAS.into_iter().chain([-3400, -3505, -3506, -3507, 20, 1920, 1921]) {
+            for delta in DELTAS
+                .into_iter()
+                .chain([-3400, -3505, -3506, -3507, 20, 1920, 1921])
+            {
                 program.set("in", &[0; 4], &words(&[delta as i64 as u64]));
                 program.run(&format!("{delta} on {len}"), &udp(4, len), &[]);
             }
@@ -88,12 +132,29 @@ fn bytes_in_and_out() {
     );
     let source = MapOf("source", MapType::Array, 4, 256, 1);
     for (name, text) in [("load", load), ("store", store)] {
-        let maps = if name == "load" { vec![IN] } else { vec![IN, source] };
+        let maps = if name == "load" {
+            vec![IN]
+        } else {
+            vec![IN, source]
+        };
         let program = duel.load(name, ProgType::Xdp, &maps, &text);
         if name == "store" {
             program.set("source", &[0; 4], &[0xa5; 256]);
         }
-        let offsets = [0, 1, 13, 14, 50, 99, 100, 101, 0xffff, 0x10000, 1 << 31, u32::MAX.into()];
+        let offsets = [
+            0,
+            1,
+            13,
+            14,
+            50,
+            99,
+            100,
+            101,
+            0xffff,
+            0x10000,
+            1 << 31,
+            u32::MAX.into(),
+        ];
         for off in offsets.into_iter().chain([1 << 32, u64::MAX]) {
             for len in [1, 2, 7, 50, 99, 100, 101, 256] {
                 program.set("in", &[0; 4], &words(&[off, len]));
