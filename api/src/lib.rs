@@ -35,17 +35,25 @@ mod map;
 pub mod object;
 mod packet;
 mod program;
+pub mod raw;
 mod registry;
 mod run;
 mod spec;
+mod stats;
 mod vm;
 
-pub use bpf_core::{insn, uapi};
+pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::VmStats;
+pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
-pub use map::{Iter, Keys, Map};
+pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};
 pub use spec::{MapSpec, ProgramSpec};
 pub use vm::{Vm, VmBuilder};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

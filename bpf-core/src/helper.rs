@@ -92,7 +92,10 @@ pub fn proto(id: u32) -> Option<Proto> {
         23 => (&[Anything, Anything], Int),
         25 => (&[Ctx, MapPtr, Anything, Mem, SizeOrZero], Int),
         26 | 189 => (&[Ctx, Anything, UninitMem, Size], Int),
-        28 => (&[MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything], Int),
+        28 => (
+            &[MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything],
+            Int,
+        ),
         32 | 39 | 40 | 44 | 48 | 54 | 65 | 135 => (&[Ctx, Anything], Int),
         50 => (&[Ctx, Anything, Anything, Anything], Int),
         51 => (&[MapPtr, Anything, Anything], Int),
@@ -106,7 +109,10 @@ pub fn proto(id: u32) -> Option<Proto> {
         132 | 133 => (&[AllocMem, Anything], Void),
         134 => (&[MapPtr, Anything], Int),
         164 => (&[MapPtr, Func, StackOrNull, Anything], Int),
-        165 => (&[UninitMemOrNull, SizeOrZero, ConstStr, MemOrNull, SizeOrZero], Int),
+        165 => (
+            &[UninitMemOrNull, SizeOrZero, ConstStr, MemOrNull, SizeOrZero],
+            Int,
+        ),
         177 => (&[Mem, Size, MemOrNull, SizeOrZero], Int),
         181 => (&[Anything, Func, StackOrNull, Anything], Int),
         182 => (&[Mem, Size, ConstStr], Int),
@@ -114,11 +120,19 @@ pub fn proto(id: u32) -> Option<Proto> {
         195 => (&[MapPtr, MapKey, Anything], MapValueOrNull),
         _ => return None,
     };
-    Some(Proto { args, ret, changes_packet: changes_packet(id), packet_args: packet_args(id) })
+    Some(Proto {
+        args,
+        ret,
+        changes_packet: changes_packet(id),
+        packet_args: packet_args(id),
+    })
 }
 
 fn changes_packet(id: u32) -> bool {
-    matches!(id, 9 | 10 | 11 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 65)
+    matches!(
+        id,
+        9 | 10 | 11 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 65
+    )
 }
 
 fn packet_args(id: u32) -> bool {
@@ -127,7 +141,35 @@ fn packet_args(id: u32) -> bool {
 
 /// Whether only programs under a GPL compatible license may call it.
 pub fn gpl_only(id: u32) -> bool {
-    matches!(id, 6 | 22 | 25 | 35 | 55 | 69 | 100 | 110 | 112 | 113 | 114 | 115 | 158 | 163 | 165 | 169 | 170 | 171 | 172 | 175 | 176 | 177 | 191 | 204 | 205 | 206 | 207)
+    matches!(
+        id,
+        6 | 22
+            | 25
+            | 35
+            | 55
+            | 69
+            | 100
+            | 110
+            | 112
+            | 113
+            | 114
+            | 115
+            | 158
+            | 163
+            | 165
+            | 169
+            | 170
+            | 171
+            | 172
+            | 175
+            | 176
+            | 177
+            | 191
+            | 204
+            | 205
+            | 206
+            | 207
+    )
 }
 
 /// Whether Linux offers the helper to programs of this type.
@@ -136,9 +178,15 @@ pub fn gpl_only(id: u32) -> bool {
 /// context.
 pub fn offered(id: u32, to: ProgType) -> bool {
     match to {
-        ProgType::SocketFilter => matches!(id, 1..=3 | 5..=8 | 12 | 14..=17 | 22 | 25..=26 | 35 | 37 | 42 | 46..=47 | 55 | 68 | 80 | 87..=89 | 93..=94 | 105..=106 | 109 | 112..=115 | 117..=118 | 120 | 122..=123 | 125 | 130..=134 | 136..=141 | 148..=149 | 153..=154 | 156..=158 | 160 | 164..=165 | 169..=172 | 175..=178 | 180..=182 | 191 | 194..=203 | 208..=211),
-        ProgType::SchedCls | ProgType::SchedAct => matches!(id, 1..=3 | 5..=26 | 28..=35 | 37..=43 | 46..=48 | 50 | 55 | 66 | 68..=69 | 79..=80 | 83..=89 | 93..=100 | 105..=110 | 112..=115 | 117..=118 | 120 | 122..=125 | 130..=141 | 148..=149 | 151..=158 | 160 | 163..=165 | 169..=172 | 175..=178 | 180..=182 | 191..=192 | 194..=211),
-        ProgType::Xdp => matches!(id, 1..=3 | 5..=8 | 12 | 14..=17 | 22..=23 | 25 | 28 | 35 | 37 | 42 | 44 | 51 | 54..=55 | 65 | 69 | 80 | 84..=89 | 93..=94 | 99..=100 | 105..=106 | 109..=110 | 112..=115 | 117..=118 | 120 | 123 | 125 | 130..=134 | 136..=141 | 148..=149 | 153..=154 | 156..=158 | 160 | 163..=165 | 169..=172 | 175..=178 | 180..=182 | 188..=191 | 194..=211),
+        ProgType::SocketFilter => {
+            matches!(id, 1..=3 | 5..=8 | 12 | 14..=17 | 22 | 25..=26 | 35 | 37 | 42 | 46..=47 | 55 | 68 | 80 | 87..=89 | 93..=94 | 105..=106 | 109 | 112..=115 | 117..=118 | 120 | 122..=123 | 125 | 130..=134 | 136..=141 | 148..=149 | 153..=154 | 156..=158 | 160 | 164..=165 | 169..=172 | 175..=178 | 180..=182 | 191 | 194..=203 | 208..=211)
+        }
+        ProgType::SchedCls | ProgType::SchedAct => {
+            matches!(id, 1..=3 | 5..=26 | 28..=35 | 37..=43 | 46..=48 | 50 | 55 | 66 | 68..=69 | 79..=80 | 83..=89 | 93..=100 | 105..=110 | 112..=115 | 117..=118 | 120 | 122..=125 | 130..=141 | 148..=149 | 151..=158 | 160 | 163..=165 | 169..=172 | 175..=178 | 180..=182 | 191..=192 | 194..=211)
+        }
+        ProgType::Xdp => {
+            matches!(id, 1..=3 | 5..=8 | 12 | 14..=17 | 22..=23 | 25 | 28 | 35 | 37 | 42 | 44 | 51 | 54..=55 | 65 | 69 | 80 | 84..=89 | 93..=94 | 99..=100 | 105..=106 | 109..=110 | 112..=115 | 117..=118 | 120 | 123 | 125 | 130..=134 | 136..=141 | 148..=149 | 153..=154 | 156..=158 | 160 | 163..=165 | 169..=172 | 175..=178 | 180..=182 | 188..=191 | 194..=211)
+        }
         ProgType::Flat => flat(id),
         _ => false,
     }

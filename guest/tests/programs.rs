@@ -2,7 +2,9 @@
 mod world;
 use bpf_core::uapi::{ProgType, errno};
 use bpfvisor_abi::boot::boot_flags;
+use bpfvisor_abi::layout::queue_block;
 use bpfvisor_abi::op::{Packet, code};
+use bpfvisor_abi::ring::block;
 use world::World;
 
 const FRAME: [u8; 18] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 6, 7, 8];
@@ -167,6 +169,27 @@ fn wrong_sizes_and_types_are_refused() {
         assert_eq!(load(|r| r.prog_type = 77), -errno::EINVAL);
         assert_eq!(load(|r| r.insns = 1 << 30), -errno::EFAULT);
     }
+}
+
+/// An instruction that no code is made for is named when the program is loaded,
+/// or, where it is interpreted, when it is met.
+#[test]
+fn what_can_not_be_run_is_named() {
+    let text = "r0 = 1\n call 9999\n exit";
+    let [compiled, interpreted] = World::both_unverified();
+    let (status, rec) = compiled.try_load(ProgType::Xdp, text, |_| ());
+    assert_eq!((status, rec.bad_insn), (-errno::EOPNOTSUPP, 1));
+    let message = String::from_utf8_lossy(&rec.message[..rec.message_len as usize]);
+    assert!(message.contains("instruction 1: call "), "{message}");
+
+    let p = interpreted.load(ProgType::Xdp, text);
+    assert_eq!(interpreted.run(p, &FRAME), Err(-errno::EFAULT));
+    let q = queue_block(0);
+    let head: u64 = interpreted.read(q + block::TRACE_HEAD);
+    let trace = interpreted.get(q + block::TRACE, head as usize);
+    let trace = String::from_utf8_lossy(&trace);
+    let said = "the program was stopped: instruction 1: no helper with number 9999";
+    assert!(trace.contains(said), "{trace}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod alu;
 mod bounds;
 mod code;
 mod fragments;
+mod helpers;
 mod mutate;
 mod rng;
 
@@ -57,11 +58,21 @@ pub struct Sample {
 }
 
 /// The maps that generated programs use: handle 1 is the first.
-pub const MAPS: [MapSpec<'static>; 3] = [
+pub const MAPS: [MapSpec<'static>; 6] = [
     MapSpec::new(MapType::Array, 4, 48, 4),
     MapSpec::new(MapType::Hash, 8, 17, 8),
     MapSpec::new(MapType::Array, 4, 1024, 1),
+    MapSpec::new(MapType::Ringbuf, 0, 0, 4096),
+    MapSpec::new(MapType::ProgArray, 4, 4, 2),
+    MapSpec::new(MapType::Queue, 0, 8, 4),
 ];
+
+/// How many of [`MAPS`] have values that lookups answer: the first ones.
+const WITH_VALUES: usize = 3;
+/// Handles of the others.
+const RINGBUF: i32 = 4;
+const PROG_ARRAY: i32 = 5;
+const QUEUE: i32 = 6;
 
 /// The most instructions of a generated program.
 pub const MAX_INSNS: usize = 200;

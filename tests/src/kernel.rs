@@ -17,12 +17,12 @@
 //! ```
 
 mod attr;
-mod btf;
+pub mod btf;
 mod spec;
 mod sys;
 
 pub use spec::{MapSpec, ProgInfo, ProgSpec, Rejected, RunOutput, RunSpec};
-pub use sys::{Map, Prog};
+pub use sys::{Btf, Map, Prog};
 
 use bpf_core::uapi::Cmd;
 use std::fmt;

@@ -29,7 +29,9 @@ impl KernelObject {
     pub fn load(path: &Path) -> Result<Self> {
         kernel::require().map_err(text)?;
         let ebpf = EbpfLoader::new().load_file(path).map_err(text)?;
-        Ok(Self { ebpf: RefCell::new(ebpf) })
+        Ok(Self {
+            ebpf: RefCell::new(ebpf),
+        })
     }
 
     /// Loads one of its programs.
@@ -38,19 +40,31 @@ impl KernelObject {
     /// No such program, not of a type known here, or rejected.
     pub fn program(&self, name: &str) -> Result<KernelProgram> {
         let mut ebpf = self.ebpf.borrow_mut();
-        let program = ebpf.program_mut(name).ok_or_else(|| format!("no program {name}"))?;
+        let program = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("no program {name}"))?;
         let fd = match program {
             Program::Xdp(p) => {
                 p.load().map_err(text)?;
-                p.fd().map_err(text)?.as_fd().try_clone_to_owned().map_err(text)?
+                p.fd()
+                    .map_err(text)?
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map_err(text)?
             }
             Program::SocketFilter(p) => {
                 p.load().map_err(text)?;
-                p.fd().map_err(text)?.as_fd().try_clone_to_owned().map_err(text)?
+                p.fd()
+                    .map_err(text)?
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map_err(text)?
             }
             other => return Err(format!("{name} has type {:?}", other.prog_type())),
         };
-        Ok(KernelProgram { program: kernel::Prog::from_fd(fd) })
+        Ok(KernelProgram {
+            program: kernel::Prog::from_fd(fd),
+        })
     }
 
     /// All elements of one of its maps.
@@ -83,5 +97,17 @@ impl KernelProgram {
     /// The kernel's.
     pub fn run(&self, packet: &[u8]) -> kernel::Result<kernel::RunOutput> {
         self.program.run(&kernel::RunSpec::data(packet))
+    }
+
+    /// Mean nanoseconds of one of `repeat` runs, as the kernel measures them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn nanos(&self, packet: &[u8], repeat: u32) -> kernel::Result<f64> {
+        let spec = kernel::RunSpec {
+            repeat,
+            ..kernel::RunSpec::data(packet)
+        };
+        Ok(self.program.run(&spec)?.duration.as_nanos() as f64)
     }
 }

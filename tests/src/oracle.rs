@@ -7,8 +7,11 @@
 mod judge;
 mod minimise;
 
-pub use judge::{Referee, Verdict};
+pub use judge::{Referee, Verdict, verify};
+pub(crate) use judge::{functions, takes_function};
 pub use minimise::minimise;
+
+use bpf_core::uapi::errno;
 
 /// How two verdicts relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +30,8 @@ pub enum Agreement {
     Unsupported,
     /// bpfvisor's verifier panicked.
     Crash,
+    /// The kernel's verifier found itself inconsistent ("verifier bug", EFAULT).
+    KernelBug,
 }
 
 impl Agreement {
@@ -35,6 +40,7 @@ impl Agreement {
         match (kernel.errno, ours.errno) {
             _ if ours.unsupported => Self::Unsupported,
             _ if ours.crashed => Self::Crash,
+            (errno::EFAULT, _) => Self::KernelBug,
             (0, 0) => Self::BothAccept,
             (0, _) => Self::FalseReject,
             (_, 0) => Self::FalseAccept,
@@ -47,7 +53,7 @@ impl Agreement {
     pub fn is_disagreement(self) -> bool {
         !matches!(
             self,
-            Self::BothAccept | Self::BothReject | Self::Unsupported
+            Self::BothAccept | Self::BothReject | Self::Unsupported | Self::KernelBug
         )
     }
 }

@@ -2,7 +2,7 @@
 
 //! The numeric domain knows at least what the running kernel's verifier knows:
 //! both follow random arithmetic and comparisons down one path, and each range
-//! in the kernel's log must hold ours. Needs root.
+//! in the kernel's log must hold ours, and read the same where it is the same. Needs root.
 
 #[path = "precision/log.rs"]
 mod log;
@@ -58,6 +58,10 @@ fn compare(seed: u64, insns: &[bpf_core::insn::Insn], text: &str, wider: &mut Ve
                 return compared;
             }
             compared += 1;
+            assert!(
+                !theirs.reads_otherwise(&ours),
+                "ours {ours}, theirs {theirs:?}"
+            );
             if !theirs.holds(&ours) {
                 wider.push(format!(
                     "seed {seed}, {}\n   before {before}\n   ours   {ours}\n   theirs {theirs:?}",

@@ -2,6 +2,8 @@
 //! and by a decoder that shares no code with them: verdict, packet and map
 //! contents for every packet of the capture. Needs root and /dev/kvm.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use bpfvisor::Vm;
 use bpfvisor::object::Object;
 use bpfvisor_tests::capture::packets;
@@ -23,12 +25,16 @@ fn expected() -> serde_json::Value {
 }
 
 fn load(vm: &Vm, name: &str) -> Object {
-    vm.load_object(object_path(name)).unwrap_or_else(|e| panic!("{name} in the VM: {e}"))
+    vm.load_object(object_path(name))
+        .unwrap_or_else(|e| panic!("{name} in the VM: {e}"))
 }
 
 /// Contents of a map, by key.
 fn contents(object: &Object, map: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let entries = object.map(map).unwrap_or_else(|| panic!("no map {map}")).iter();
+    let entries = object
+        .map(map)
+        .unwrap_or_else(|| panic!("no map {map}"))
+        .iter();
     entries.collect::<bpfvisor::Result<_>>().unwrap()
 }
 
@@ -50,7 +56,11 @@ fn compare_with_kernel(file: &str, program: &str, maps: &[&str]) {
             }
             // The kernel does not take a socket buffer too short for its headers.
             (Err(here), Err(there)) => {
-                assert_eq!(here.errno(), there.errno, "{file}: packet {n}: {here}, {there}");
+                assert_eq!(
+                    here.errno(),
+                    there.errno,
+                    "{file}: packet {n}: {here}, {there}"
+                );
                 refused += 1;
             }
             (here, there) => panic!("{file}: packet {n}: {here:?} here, {there:?} there"),
@@ -66,7 +76,11 @@ fn compare_with_kernel(file: &str, program: &str, maps: &[&str]) {
 
 #[test]
 fn firewall_as_in_the_kernel() {
-    compare_with_kernel("xdp_firewall.o", "firewall", &["rules", "reasons", ".bss", ".data"]);
+    compare_with_kernel(
+        "xdp_firewall.o",
+        "firewall",
+        &["rules", "reasons", ".bss", ".data"],
+    );
 }
 
 #[test]
@@ -101,7 +115,10 @@ fn firewall_counts_what_the_decoder_counts() {
     let passed = outputs.iter().filter(|o| o.retval == 2).count();
     assert_eq!(passed as u64, want["reasons"]["passed"].as_u64().unwrap());
     let reasons = contents(&object, "reasons");
-    for (index, name) in ["passed", "malformed", "fragment", "rule"].into_iter().enumerate() {
+    for (index, name) in ["passed", "malformed", "fragment", "rule"]
+        .into_iter()
+        .enumerate()
+    {
         let count = word(&reasons[&(index as u32).to_ne_bytes().to_vec()]);
         assert_eq!(count, want["reasons"][name].as_u64().unwrap(), "{name}");
     }
@@ -131,15 +148,24 @@ fn flow_counter_counts_what_the_decoder_counts() {
             _ => std::net::IpAddr::from(<[u8; 16]>::try_from(&key[at..at + 16]).unwrap()),
         };
         let port = |at: usize| u16::from_be_bytes([key[at], key[at + 1]]);
-        let name =
-            format!("{} {} > {} {} proto {}", end(0), port(32), end(16), port(34), key[36]);
+        let name = format!(
+            "{} {} > {} {} proto {}",
+            end(0),
+            port(32),
+            end(16),
+            port(34),
+            key[36]
+        );
         flows.insert(name, [word(&value[..8]), word(&value[8..])]);
     }
     let other = want["flows"]["other"][0].as_u64().unwrap();
     assert_eq!(word(&object.global("other_packets").unwrap()), other);
     let mut want = want["flows"].as_object().unwrap().clone();
     want.remove("other");
-    assert_eq!(serde_json::to_value(flows).unwrap(), serde_json::Value::Object(want));
+    assert_eq!(
+        serde_json::to_value(flows).unwrap(),
+        serde_json::Value::Object(want)
+    );
 }
 
 #[test]
@@ -153,5 +179,8 @@ fn socket_filter_keeps_what_the_decoder_keeps() {
         let verdict = program.run(&packet).map_or(0, |out| out.retval);
         *kept.entry(verdict.to_string()).or_default() += 1;
     }
-    assert_eq!(serde_json::to_value(kept).unwrap(), expected()["dns"]["kept"]);
+    assert_eq!(
+        serde_json::to_value(kept).unwrap(),
+        expected()["dns"]["kept"]
+    );
 }

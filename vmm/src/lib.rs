@@ -7,16 +7,18 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | what a VM is made of | [`config`], `memory`, `paging`, `descriptors`, `registers`, `image` |
-//! | running it | `vcpu`, `clock`, [`fault`], `watchdog` |
-//! | talking to it | `queue`, [`shared`], [`load`], `trace` |
-//! | lifetimes | [`object`], [`alloc`], `fds` |
+//! | what a VM is made of | [`config`], `mapping`, `memory`, `paging`, `descriptors`, `registers`, `image`, `machine` |
+//! | starting it | `host`, `boot`, `crew`, `clock` |
+//! | running it | `vcpu` (exits), `exception`, [`fault`], `signal` (the kick) |
+//! | talking to it | `lane` (one vCPU's callers, and their watchdog), `ring`, `doorbell`, `packets`, [`load`], [`shared`], `trace` |
+//! | lifetimes | [`object`], [`alloc`] over `free_list`, `fds` |
 //!
 //! **Invariant:** nothing that the guest wrote is believed. It is read once,
 //! checked, and then used; no Rust reference ever points into memory that the
 //! guest can write.
 
 pub mod alloc;
+mod bell;
 mod boot;
 mod clock;
 pub mod config;
@@ -39,8 +41,10 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+mod programs;
 mod random;
 mod registers;
+mod rest;
 mod ring;
 pub mod shared;
 mod signal;
@@ -53,6 +57,7 @@ mod vm;
 mod testing;
 
 pub use alloc::Block;
+pub use bell::Bell;
 pub use bpfvisor_abi as abi;
 pub use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult};
 pub use bpfvisor_abi::ring::Completion;
@@ -60,6 +65,6 @@ pub use config::Config;
 pub use error::{BootError, CallError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
-pub use object::{Kind, Object};
+pub use object::{Kind, LastClose, Object};
 pub use shared::SharedMemory;
 pub use vm::{Vm, VmStats};

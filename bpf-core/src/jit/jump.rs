@@ -2,7 +2,7 @@
 
 use super::JitError;
 use super::alu::Operand;
-use super::analysis::jump_target;
+use super::analysis::{ends_flow, is_jump, jump_target};
 use super::compiler::Compiler;
 use super::x86::{Cond, Form, Reg, Size, forms};
 use crate::insn::{Insn, op};
@@ -33,9 +33,35 @@ impl Compiler<'_> {
             return Ok(());
         }
         self.compare(code, size, dst, operand);
+        if let Some(other) = self.better_inverted(target) {
+            self.skip_next = true;
+            let label = self.insn_label(other);
+            self.buf.jcc(cond.inverse(), label);
+            if target != self.at + 2 {
+                let label = self.insn_label(target);
+                self.buf.jmp(label);
+            }
+            return Ok(());
+        }
         let label = self.insn_label(target);
         self.buf.jcc(cond, label);
         Ok(())
+    }
+
+    /// Where the `goto` behind a conditional jump to `target` leads, if it is better
+    /// to jump there on the opposite condition: because `target` is right behind
+    /// the `goto`, or because the `goto` closes a loop, which then has one jump.
+    fn better_inverted(&self, target: usize) -> Option<usize> {
+        let next = self.at + 1;
+        let insn = self.insn_at(next);
+        let always = is_jump(insn) && ends_flow(insn);
+        if !always || self.info.targets.get(next) != Some(&false) {
+            return None;
+        }
+        let other = jump_target(next, insn)?;
+        let over = target == next + 1;
+        let closes = other <= self.at && target > self.at;
+        (over || closes).then_some(other)
     }
 
     /// `dst` = whether the jump would be taken (or the opposite). `dst` is not an

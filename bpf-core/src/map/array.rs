@@ -265,19 +265,18 @@ impl Array {
             .min(self.max_entries);
         let mut count = 0;
         for (k, v) in keys.chunks_exact_mut(4).zip(values.chunks_exact_mut(step)) {
+            while self.slots && index < self.max_entries && self.slot(index) == 0 {
+                index += 1;
+            }
             if index == self.max_entries {
-                break;
+                return Ok((count, None));
             }
-            if !(self.slots && self.slot(index) == 0) {
-                self.copy(index, v)?;
-                k.copy_from_slice(&index.to_le_bytes());
-                count += 1;
-            }
+            self.copy(index, v)?;
+            k.copy_from_slice(&index.to_le_bytes());
+            count += 1;
             index += 1;
         }
-        Ok((
-            count,
-            (index < self.max_entries).then_some(u64::from(index)),
-        ))
+        // As in Linux, the end is found only by looking for one more.
+        Ok((count, Some(u64::from(index))))
     }
 }

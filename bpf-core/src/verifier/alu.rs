@@ -28,7 +28,11 @@ fn operation(i: &Insn) -> AluOp {
 impl Verifier<'_> {
     /// ALU and ALU64.
     pub fn alu(&mut self, i: &Insn) -> Res<()> {
-        let width = if i.class() == op::ALU64 { Width::W64 } else { Width::W32 };
+        let width = if i.class() == op::ALU64 {
+            Width::W64
+        } else {
+            Width::W32
+        };
         match i.opcode & 0xf0 {
             op::MOV => self.mov(i, width),
             op::NEG | op::END => self.unary(i, width),
@@ -54,7 +58,11 @@ impl Verifier<'_> {
     fn mov(&mut self, i: &Insn, width: Width) -> Res<()> {
         if i.opcode & op::X == 0 {
             self.check_writable(i.dst)?;
-            let v = if width == Width::W64 { i64::from(i.imm) as u64 } else { u64::from(i.imm as u32) };
+            let v = if width == Width::W64 {
+                i64::from(i.imm) as u64
+            } else {
+                u64::from(i.imm as u32)
+            };
             self.set(i.dst, Reg::constant(v));
             return Ok(());
         }
@@ -101,7 +109,15 @@ impl Verifier<'_> {
         let needs = r.num.as_const().is_none() && (r.id == 0 || r.linked);
         if needs || r.linked {
             let id = if needs { self.new_id() } else { 0 };
-            self.set(nr, Reg { id, linked: false, off: 0, ..r });
+            self.set(
+                nr,
+                Reg {
+                    id,
+                    linked: false,
+                    off: 0,
+                    ..r
+                },
+            );
         }
     }
 
@@ -147,10 +163,9 @@ impl Verifier<'_> {
             && !dst.linked
             && let Some(delta) = src.as_const()
             && delta <= i32::MAX as u64
+            && new.num.as_const().is_none()
         {
-            if new.num.as_const().is_none() {
-                (new.id, new.linked, new.off) = (dst.id, true, delta as i32);
-            }
+            (new.id, new.linked, new.off) = (dst.id, true, delta as i32);
         }
         new
     }
@@ -173,12 +188,19 @@ impl Verifier<'_> {
         }
         if ptr.or_null {
             let name = ptr.type_name();
-            bail!(EACCES, "R{dst} pointer arithmetic on {name} prohibited, null-check it first");
+            bail!(
+                EACCES,
+                "R{dst} pointer arithmetic on {name} prohibited, null-check it first"
+            );
         }
         let zero_add = num.as_const() == Some(0) && what == op::ADD;
         let fixed = matches!(ptr.kind, Kind::MapPtr) && !zero_add;
         if fixed || ptr.kind == Kind::PacketEnd {
-            bail!(EACCES, "R{dst} pointer arithmetic on {} prohibited", ptr.type_name());
+            bail!(
+                EACCES,
+                "R{dst} pointer arithmetic on {} prohibited",
+                ptr.type_name()
+            );
         }
         check_offset(ptr.type_name(), num)?;
         let mut new = match what {

@@ -41,8 +41,11 @@ impl Verifier<'_> {
             self.argument(id, &proto, *arg, n, nr, &mut call)?;
         }
         if let Some(m) = &call.map {
-            let map_type = self.map_of(m).map_type;
-            map_fits(map_type, id)?;
+            let map = self.map_of(m);
+            if changes_map(id) && map.flags & map_flags::RDONLY_PROG != 0 {
+                bail!(EACCES, "write into map forbidden");
+            }
+            map_fits(map.map_type, id)?;
         } else {
             map_fits(MapType::Unspec, id)?;
         }
@@ -60,7 +63,10 @@ impl Verifier<'_> {
             bail!(EINVAL, "program of this type cannot use helper {name}#{id}");
         }
         if !self.desc.gpl && helper::gpl_only(id) {
-            bail!(EINVAL, "cannot call GPL-restricted function from non-GPL compatible program");
+            bail!(
+                EINVAL,
+                "cannot call GPL-restricted function from non-GPL compatible program"
+            );
         }
         match helper::proto(id) {
             Some(p) => Ok(p),
@@ -87,13 +93,18 @@ impl Verifier<'_> {
         {
             bail!(EACCES, "helper access to the packet is not allowed");
         }
-        let null_ok = matches!(arg, Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull);
+        let null_ok = matches!(
+            arg,
+            Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull
+        );
         if null_ok && reg.is_null() {
             return Ok(());
         }
         check_kind(named, arg)?;
         match arg {
-            Arg::Anything | Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::UninitMemOrNull => Ok(()),
+            Arg::Anything | Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::UninitMemOrNull => {
+                Ok(())
+            }
             Arg::StackOrNull => Ok(()),
             Arg::MapPtr => {
                 call.map = Some(reg);
@@ -102,7 +113,9 @@ impl Verifier<'_> {
             Arg::Ctx => check_unmodified(named),
             Arg::MapKey => self.key_argument(named, call),
             Arg::MapValue | Arg::UninitMapValue => {
-                let Some(m) = call.map else { bail!(EACCES, "invalid map_ptr to access map->value") };
+                let Some(m) = call.map else {
+                    bail!(EACCES, "invalid map_ptr to access map->value")
+                };
                 let size = self.map_of(&m).value_size as i32;
                 let out = arg == Arg::UninitMapValue;
                 self.helper_memory(named, size, false, out, out, call)
@@ -112,7 +125,11 @@ impl Verifier<'_> {
                 self.long_aligned(named)
             }
             Arg::Size | Arg::SizeOrZero => {
-                let of = proto.args.get(n.wrapping_sub(1)).copied().unwrap_or(Arg::Mem);
+                let of = proto
+                    .args
+                    .get(n.wrapping_sub(1))
+                    .copied()
+                    .unwrap_or(Arg::Mem);
                 let out = matches!(of, Arg::UninitMem | Arg::UninitMemOrNull);
                 self.size_argument(nr, &reg, arg == Arg::SizeOrZero, out, call)
             }
@@ -126,7 +143,10 @@ impl Verifier<'_> {
             }
             Arg::AllocMem => {
                 if reg.off != 0 || reg.num.as_const() != Some(0) {
-                    bail!(EINVAL, "R{nr} must have zero offset when passed to release func");
+                    bail!(
+                        EINVAL,
+                        "R{nr} must have zero offset when passed to release func"
+                    );
                 }
                 call.released = reg.ref_id;
                 Ok(())
@@ -145,7 +165,9 @@ impl Verifier<'_> {
     }
 
     fn key_argument(&mut self, r: Named<'_>, call: &mut Call) -> Res<()> {
-        let Some(m) = call.map else { bail!(EACCES, "invalid map_ptr to access map->key") };
+        let Some(m) = call.map else {
+            bail!(EACCES, "invalid map_ptr to access map->key")
+        };
         let size = self.map_of(&m).key_size as i32;
         call.key = self.constant_key(r.reg, size);
         self.helper_memory(r, size, false, false, false, call)
@@ -157,7 +179,9 @@ impl Verifier<'_> {
             return None;
         }
         let off = i64::from(r.off) + r.num.as_const()? as i64;
-        let off = i32::try_from(off).ok().filter(|o| (-512..=-4).contains(o))?;
+        let off = i32::try_from(off)
+            .ok()
+            .filter(|o| (-512..=-4).contains(o))?;
         let frame = self.st.frames.get(r.extra as usize)?;
         let (nr, byte) = super::state::Frame::locate(off);
         let slot = *frame.slot(nr);
@@ -208,7 +232,17 @@ impl Verifier<'_> {
         let raw = out && reg.as_const().is_some();
         let size = reg.num.umax() as i32;
         let memory = *self.reg(nr - 1);
-        self.helper_memory(Named { nr: nr - 1, reg: &memory }, size, zero_ok, out, raw, call)?;
+        self.helper_memory(
+            Named {
+                nr: nr - 1,
+                reg: &memory,
+            },
+            size,
+            zero_ok,
+            out,
+            raw,
+            call,
+        )?;
         self.nodes.mark(reg.node);
         Ok(())
     }
@@ -296,9 +330,16 @@ impl Verifier<'_> {
         };
         let off = i64::from(r.reg.off) + var as i64;
         if off != i64::from(at) {
-            bail!(EINVAL, "off {off} doesn't point to 'struct bpf_spin_lock' that is at {at}");
+            bail!(
+                EINVAL,
+                "off {off} doesn't point to 'struct bpf_spin_lock' that is at {at}"
+            );
         }
-        let this = Lock { map: r.reg.extra, uid: r.reg.uid, id: r.reg.id };
+        let this = Lock {
+            map: r.reg.extra,
+            uid: r.reg.uid,
+            id: r.reg.id,
+        };
         match (self.st.lock, take) {
             (None, true) => self.st.lock = Some(this),
             (Some(_), true) => bail!(EINVAL, "Locking two bpf_spin_locks are not allowed"),
@@ -335,7 +376,11 @@ impl Verifier<'_> {
                 if !iterable(self.map_of(&m).map_type) {
                     bail!(ENOTSUPP, "callback function not allowed for map");
                 }
-                let of = |kind| Reg { extra: m.extra, uid: m.uid, ..Reg::pointer(kind) };
+                let of = |kind| Reg {
+                    extra: m.extra,
+                    uid: m.uid,
+                    ..Reg::pointer(kind)
+                };
                 let args = [
                     m,
                     self.key_pointer(&m),
@@ -355,14 +400,20 @@ impl Verifier<'_> {
                 }
             }
             LOOP => {
-                let Some(f) = call.func else { bail!(EFAULT, "callback without function") };
+                let Some(f) = call.func else {
+                    bail!(EFAULT, "callback without function")
+                };
                 let rounds = *self.reg(1);
                 self.mark_precise(1);
                 let flags = *self.reg(4);
                 if flags.as_const().is_some() {
                     self.mark_precise(4);
                 }
-                let limit = if rounds.is_scalar() { rounds.num.umax() } else { u64::MAX };
+                let limit = if rounds.is_scalar() {
+                    rounds.num.umax()
+                } else {
+                    u64::MAX
+                };
                 if u64::from(self.top().callback_depth) < limit {
                     let none = Reg::NOT_INIT;
                     let args = [Reg::UNKNOWN, *self.reg(3), none, none, none];
@@ -373,14 +424,21 @@ impl Verifier<'_> {
             }
             _ => {}
         }
-        let map = call.map.filter(|m| m.uid == 0).map(|m| self.map_of(&m).handle);
+        let map = call
+            .map
+            .filter(|m| m.uid == 0)
+            .map(|m| self.map_of(&m).handle);
         self.aux[pc].fact_map.see(map);
         self.aux[pc].fact_key.see(key);
         Ok(())
     }
 
     fn key_pointer(&self, m: &Reg) -> Reg {
-        Reg { extra: m.extra, uid: m.uid, ..Reg::pointer(Kind::MapKey) }
+        Reg {
+            extra: m.extra,
+            uid: m.uid,
+            ..Reg::pointer(Kind::MapKey)
+        }
     }
 
     /// The registers after the call.
@@ -395,7 +453,10 @@ impl Verifier<'_> {
             Ret::MapValueOrNull => self.looked_up(id, call)?,
             Ret::AllocMemOrNull => {
                 let (id, size) = (self.new_id(), call.size);
-                self.st.refs.push(Ref { id, insn: pc as u32 });
+                self.st.refs.push(Ref {
+                    id,
+                    insn: pc as u32,
+                });
                 Reg {
                     or_null: true,
                     alloc: true,
@@ -413,14 +474,20 @@ impl Verifier<'_> {
     }
 
     fn looked_up(&mut self, id: u32, call: &Call) -> Res<Reg> {
-        let Some(m) = call.map else { bail!(EFAULT, "lookup without map") };
+        let Some(m) = call.map else {
+            bail!(EFAULT, "lookup without map")
+        };
         let desc = self.map_of(&m).clone();
         let array = matches!(desc.map_type, MapType::Array | MapType::PercpuArray);
         let sure = id == MAP_LOOKUP && array && call.key.is_some_and(|k| k < desc.max_entries);
         let id = self.new_id();
         let mut r = Reg {
             or_null: !sure,
-            id: if sure && desc.spin_lock_off.is_none() { 0 } else { id },
+            id: if sure && desc.spin_lock_off.is_none() {
+                0
+            } else {
+                id
+            },
             uid: m.uid,
             ..Reg::pointer_to(Kind::MapValue, m.extra)
         };
@@ -428,7 +495,12 @@ impl Verifier<'_> {
             let Some(inner) = self.template(desc.inner) else {
                 bail!(EINVAL, "map of maps has no template");
             };
-            r = Reg { or_null: true, id, uid: id, ..Reg::pointer_to(Kind::MapPtr, inner as i32) };
+            r = Reg {
+                or_null: true,
+                id,
+                uid: id,
+                ..Reg::pointer_to(Kind::MapPtr, inner as i32)
+            };
         }
         Ok(r)
     }
@@ -457,8 +529,14 @@ impl Verifier<'_> {
 /// Whether a register's kind is one that the argument takes.
 fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
     use Kind::*;
-    let memory = matches!(r.reg.kind, Stack | Packet | PacketMeta | MapKey | MapValue | Mem);
-    let null_ok = matches!(arg, Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull);
+    let memory = matches!(
+        r.reg.kind,
+        Stack | Packet | PacketMeta | MapKey | MapValue | Mem
+    );
+    let null_ok = matches!(
+        arg,
+        Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull
+    );
     let (fits, expected) = match arg {
         Arg::Anything => (true, ""),
         Arg::MapPtr => (r.reg.kind == MapPtr, "map_ptr"),
@@ -472,17 +550,30 @@ fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
         Arg::StackOrNull => (r.reg.kind == Stack, "fp"),
     };
     if !fits || (r.reg.or_null && !null_ok) {
-        bail!(EACCES, "R{} type={} expected={expected}", r.nr, r.reg.type_name());
+        bail!(
+            EACCES,
+            "R{} type={} expected={expected}",
+            r.nr,
+            r.reg.type_name()
+        );
     }
     Ok(())
 }
 
 const MEMORY: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
 
+/// Update, delete, push, pop.
+fn changes_map(id: u32) -> bool {
+    matches!(id, 2 | 3 | 87 | 88)
+}
+
 /// Whether `bpf_for_each_map_elem` goes over maps of this type.
 fn iterable(map: MapType) -> bool {
     use MapType::*;
-    matches!(map, Hash | LruHash | PercpuHash | LruPercpuHash | Array | PercpuArray)
+    matches!(
+        map,
+        Hash | LruHash | PercpuHash | LruPercpuHash | Array | PercpuArray
+    )
 }
 
 /// Which helpers go with which map types (`check_map_func_compatibility`).

@@ -45,7 +45,11 @@ impl Verifier<'_> {
             Reg::constant(i64::from(i.imm) as u64)
         };
         let dst = self.read(i.dst)?;
-        let width = if i.class() == op::JMP { Width::W64 } else { Width::W32 };
+        let width = if i.class() == op::JMP {
+            Width::W64
+        } else {
+            Width::W32
+        };
         let cmp = comparison(i.opcode);
         let target = (pc as i64 + 1 + i64::from(i.off)) as usize;
         if let Some(taken) = self.outcome(cmp, width, &dst, &src) {
@@ -79,7 +83,11 @@ impl Verifier<'_> {
     ) -> Res<Next> {
         let numbers = dst.is_scalar() && src.is_scalar();
         let refine = |taken| Scalar::refine_branch(cmp, width, &dst.num, &src.num, taken);
-        let (fall, jump) = if numbers { (refine(false), refine(true)) } else { (None, None) };
+        let (fall, jump) = if numbers {
+            (refine(false), refine(true))
+        } else {
+            (None, None)
+        };
         if numbers && (fall.is_none() || jump.is_none()) {
             self.nodes.mark(dst.node);
             self.nodes.mark(src.node);
@@ -90,7 +98,11 @@ impl Verifier<'_> {
         let by_reg = i.opcode & op::X != 0;
         let mut other = self.st.clone();
         if let (Some(f), Some(j)) = (fall, jump) {
-            let node = if by_reg { self.nodes.join(dst.node, src.node) } else { dst.node };
+            let node = if by_reg {
+                self.nodes.join(dst.node, src.node)
+            } else {
+                dst.node
+            };
             self.learn_numbers(None, i, f, node);
             self.learn_numbers(Some(&mut other), i, j, node);
         }
@@ -150,7 +162,11 @@ impl Verifier<'_> {
         if dst.is_any_packet() && src.is_any_packet() {
             return packet_outcome(cmp, dst, src);
         }
-        let (ptr, num) = if dst.is_pointer() { (dst, src) } else { (src, dst) };
+        let (ptr, num) = if dst.is_pointer() {
+            (dst, src)
+        } else {
+            (src, dst)
+        };
         if !ptr.is_pointer() || num.as_const() != Some(0) || !ptr.is_not_null() {
             return None;
         }
@@ -204,7 +220,10 @@ fn sync_linked(st: &mut State, nodes: &mut super::precision::Nodes, known: &Reg)
         }
         let f = Rc::make_mut(f);
         f.regs.iter_mut().for_each(&mut update);
-        f.stack.iter_mut().filter(|s| s.is_spill()).for_each(|s| update(&mut s.reg));
+        f.stack
+            .iter_mut()
+            .filter(|s| s.is_spill())
+            .for_each(|s| update(&mut s.reg));
     }
 }
 
@@ -230,14 +249,7 @@ pub(crate) fn for_each_reg(
 }
 
 /// A pointer that equals one that is not null is not null either.
-fn learn_not_null(
-    fall: &mut State,
-    jump: &mut State,
-    cmp: CmpOp,
-    _i: &Insn,
-    dst: &Reg,
-    src: &Reg,
-) {
+fn learn_not_null(fall: &mut State, jump: &mut State, cmp: CmpOp, _i: &Insn, dst: &Reg, src: &Reg) {
     if !dst.is_pointer() || !src.is_pointer() || dst.or_null == src.or_null {
         return;
     }
@@ -270,7 +282,9 @@ fn resolve_null(st: &mut State, maps: &[crate::program::MapDesc], ptr: &Reg, nul
             }
             r.or_null = false;
             let has_lock = matches!(r.kind, Kind::MapValue)
-                && maps.get(r.extra as usize).is_some_and(|m| m.spin_lock_off.is_some());
+                && maps
+                    .get(r.extra as usize)
+                    .is_some_and(|m| m.spin_lock_off.is_some());
             if !has_lock {
                 r.id = 0;
             }
@@ -280,17 +294,9 @@ fn resolve_null(st: &mut State, maps: &[crate::program::MapDesc], ptr: &Reg, nul
 
 /// Comparing a packet pointer with the packet's end shows how many bytes there
 /// are; `data_meta` has the start of the packet as its end.
-fn learn_packet(
-    fall: &mut State,
-    jump: &mut State,
-    cmp: CmpOp,
-    i: &Insn,
-    dst: &Reg,
-    src: &Reg,
-) {
-    let start = |r: &Reg| {
-        r.kind == Kind::Packet && r.off == 0 && r.id == 0 && r.num.as_const() == Some(0)
-    };
+fn learn_packet(fall: &mut State, jump: &mut State, cmp: CmpOp, i: &Insn, dst: &Reg, src: &Reg) {
+    let start =
+        |r: &Reg| r.kind == Kind::Packet && r.off == 0 && r.id == 0 && r.num.as_const() == Some(0);
     let pair = |a: &Reg, b: &Reg| {
         (a.kind == Kind::Packet && b.kind == Kind::PacketEnd)
             || (a.kind == Kind::PacketMeta && start(b))

@@ -1,10 +1,11 @@
 //! Jumps without a condition, calls and returns.
+use super::context;
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
+use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
-use super::context;
 use crate::insn::{Insn, op};
 use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
 use crate::uapi::limits;
@@ -33,7 +34,10 @@ impl Verifier<'_> {
             op::CALL if i.src == op::PSEUDO_CALL => self.call_function(pc, i),
             op::CALL => {
                 if self.st.lock.is_some() && i.imm as u32 != super::args::SPIN_UNLOCK {
-                    bail!(EINVAL, "function calls are not allowed while holding a lock");
+                    bail!(
+                        EINVAL,
+                        "function calls are not allowed while holding a lock"
+                    );
                 }
                 self.call_helper(pc, i.imm as u32)?;
                 Ok(Next::To(pc + 1))
@@ -47,7 +51,10 @@ impl Verifier<'_> {
     fn may_goto(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         let mut again = self.st.clone();
         again.may_goto_depth += 1;
-        let here = self.checkpoints.get(self.st.parent as usize).map_or(u32::MAX, |c| c.parent);
+        let here = self
+            .checkpoints
+            .get(self.st.parent as usize)
+            .map_or(u32::MAX, |c| c.parent);
         if let Some(old) = self.previous_visit(pc, here) {
             self.widen(&old, &mut again);
         }
@@ -77,7 +84,12 @@ impl Verifier<'_> {
         let live = self.live.get(after).copied().unwrap_or(u16::MAX);
         let top = self.st.frames.len() - 1;
         let frame = Rc::make_mut(&mut self.st.frames[top]);
-        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+        for (nr, r) in frame
+            .regs
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, r)| r.is_scalar())
+        {
             if live & 1 << nr != 0 {
                 r.node = self.nodes.child(r.node);
             }
@@ -119,7 +131,12 @@ impl Verifier<'_> {
         }
         if callee.callback.is_some() {
             self.check_callback_result(&r0)?;
-        } else if r0.kind == Kind::NotInit && self.live.get(callee.callsite + 1).is_some_and(|l| l & 1 != 0) {
+        } else if r0.kind == Kind::NotInit
+            && self
+                .live
+                .get(callee.callsite + 1)
+                .is_some_and(|l| l & 1 != 0)
+        {
             bail!(EACCES, "R0 !read_ok");
         }
         let _ = pc;
@@ -190,21 +207,32 @@ impl Verifier<'_> {
     }
 
     fn widen_reg(&self, old: &Reg, new: &mut Reg) {
-        if !old.is_scalar() || !new.is_scalar() || self.nodes.is_precise(old.node) {
+        if !old.is_scalar() || !new.is_scalar() || self.nodes.weight(old.node) == Weight::Proof {
             return;
         }
         if old.num != new.num || (old.id == 0) != (new.id == 0) {
-            *new = Reg { node: new.node, ..Reg::UNKNOWN };
+            *new = Reg {
+                node: new.node,
+                ..Reg::UNKNOWN
+            };
         }
     }
 
     /// Nothing may be held where the program ends.
     pub fn no_resources(&self, what: &str) -> Res<()> {
         if self.st.lock.is_some() {
-            bail!(EINVAL, "{what} cannot be used inside bpf_spin_lock-ed region");
+            bail!(
+                EINVAL,
+                "{what} cannot be used inside bpf_spin_lock-ed region"
+            );
         }
         if let Some(r) = self.st.refs.first() {
-            bail!(EINVAL, "Unreleased reference id={} alloc_insn={}", r.id, r.insn);
+            bail!(
+                EINVAL,
+                "Unreleased reference id={} alloc_insn={}",
+                r.id,
+                r.insn
+            );
         }
         Ok(())
     }
@@ -212,7 +240,10 @@ impl Verifier<'_> {
     /// `BPF_ABS` and `BPF_IND`.
     pub fn legacy_packet_load(&mut self, i: &Insn) -> Res<()> {
         if !context::legacy_loads(self.desc.prog_type) {
-            bail!(EINVAL, "BPF_LD_[ABS|IND] instructions not allowed for this program type");
+            bail!(
+                EINVAL,
+                "BPF_LD_[ABS|IND] instructions not allowed for this program type"
+            );
         }
         let r6 = self.read(6)?;
         self.no_resources("BPF_LD_[ABS|IND]")?;

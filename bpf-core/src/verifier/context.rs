@@ -25,7 +25,10 @@ pub(crate) fn packet_writable(t: ProgType) -> bool {
 
 /// Whether programs of this type may use legacy packet loads.
 pub(crate) fn legacy_loads(t: ProgType) -> bool {
-    matches!(t, ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct)
+    matches!(
+        t,
+        ProgType::SocketFilter | ProgType::SchedCls | ProgType::SchedAct
+    )
 }
 
 /// Checks a context access and gives the value that a load yields.
@@ -76,17 +79,35 @@ fn sk_buff(off: u32, size: u32, write: bool, signed: bool) -> Field {
     let exact = |n: u32| if size == n { Field::Number } else { Field::No };
     match off {
         o if within(o, skb::CB, 20) => {
-            if off + size > skb::CB + 20 { Field::No } else { Field::Number }
+            if off + size > skb::CB + 20 {
+                Field::No
+            } else {
+                Field::Number
+            }
         }
         o if within(o, skb::DATA, 8) || within(o, skb::DATA_META, 4) => {
-            if signed { Field::No } else { exact(4) }
+            if signed {
+                Field::No
+            } else {
+                exact(4)
+            }
         }
         o if within(o, skb::REMOTE_IP4, 40) => exact(4),
         o if within(o, skb::FLOW_KEYS, 8) => Field::No,
         o if within(o, skb::TSTAMP, 8) => exact(8),
-        o if within(o, skb::HWTSTAMP, 8) => if write { Field::No } else { exact(8) },
+        o if within(o, skb::HWTSTAMP, 8) => {
+            if write {
+                Field::No
+            } else {
+                exact(8)
+            }
+        }
         o if within(o, skb::SK, 8) => {
-            if write || size != 8 { Field::No } else { Field::Socket }
+            if write || size != 8 {
+                Field::No
+            } else {
+                Field::Socket
+            }
         }
         o if within(o, skb::TSTAMP_TYPE, 4) => Field::No,
         _ if write => exact(4),

@@ -9,7 +9,11 @@ use alloc::vec::Vec;
 /// The call graph: for each function the functions that it names.
 pub(crate) fn call_graph(insns: &[Insn], shape: &Shape) -> Vec<Vec<usize>> {
     let mut calls = alloc::vec![Vec::new(); shape.starts.len()];
-    for (at, i) in insns.iter().enumerate().filter(|(_, i)| structure::names_function(i)) {
+    for (at, i) in insns
+        .iter()
+        .enumerate()
+        .filter(|(_, i)| structure::names_function(i))
+    {
         let target = (at as i64 + i64::from(i.imm) + 1) as usize;
         if let Some(to) = shape.starting_at(target)
             && let Some(list) = calls.get_mut(shape.subprog_of(at))
@@ -75,9 +79,18 @@ impl Walk<'_> {
                 "tail_calls are not allowed when call stack of previous frames is {before} bytes. Too large"
             );
         }
-        let depth = before + self.stack.get(nr).copied().unwrap_or(0).next_multiple_of(16);
+        let depth = before
+            + self
+                .stack
+                .get(nr)
+                .copied()
+                .unwrap_or(0)
+                .next_multiple_of(16);
         if depth > limits::STACK {
-            bail!(EACCES, "combined stack size of {frames} calls is {depth}. Too large");
+            bail!(
+                EACCES,
+                "combined stack size of {frames} calls is {depth}. Too large"
+            );
         }
         if let Some(s) = seen.get_mut(nr) {
             if depth <= s.0 && frames <= s.1 {

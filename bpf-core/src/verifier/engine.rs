@@ -57,7 +57,11 @@ impl Agreed {
     }
 
     pub fn get(self) -> Option<u32> {
-        if let Self::On(v) = self { Some(v) } else { None }
+        if let Self::On(v) = self {
+            Some(v)
+        } else {
+            None
+        }
     }
 }
 
@@ -173,8 +177,10 @@ impl<'a> Verifier<'a> {
         if of_flat {
             let bytes = i32::try_from(flat.min).unwrap_or(i32::MAX);
             frame.regs[1] = Reg::pointer_to(Kind::Mem, bytes);
-            frame.regs[2] =
-                Reg::scalar(Scalar::from_urange(u64::from(flat.min), u64::from(flat.max)));
+            frame.regs[2] = Reg::scalar(Scalar::from_urange(
+                u64::from(flat.min),
+                u64::from(flat.max),
+            ));
         }
     }
 
@@ -224,12 +230,13 @@ impl<'a> Verifier<'a> {
             }
             let pc = self.pc;
             let Some(&insn) = self.desc.insns.get(pc) else {
-                bail!(EFAULT, "invalid insn idx {pc} insn_cnt {}", self.desc.insns.len());
+                bail!(
+                    EFAULT,
+                    "invalid insn idx {pc} insn_cnt {}",
+                    self.desc.insns.len()
+                );
             };
-            let next = match self.visit(pc, &insn).map_err(|r| r.at(pc)) {
-                Ok(n) => n,
-                Err(r) => return Err(r),
-            };
+            let next = self.visit(pc, &insn).map_err(|r| r.at(pc))?;
             match next {
                 Next::To(to) => {
                     self.came_from = pc;
@@ -341,10 +348,19 @@ impl<'a> Verifier<'a> {
             c.branches += 1;
         }
         let log_len = self.log.text.len();
-        self.pending.push(Pending { state, pc, from, log_len });
+        self.pending.push(Pending {
+            state,
+            pc,
+            from,
+            log_len,
+        });
         self.stats.peak_states = self.stats.peak_states.max(self.pending.len() as u32);
         if self.pending.len() > 8192 {
-            bail!(errno, "The sequence of {} jumps is too complex.", self.pending.len());
+            bail!(
+                errno,
+                "The sequence of {} jumps is too complex.",
+                self.pending.len()
+            );
         }
         Ok(())
     }
@@ -355,13 +371,20 @@ impl<'a> Verifier<'a> {
         let reg = match i.src {
             0 => Reg::constant(u64::from(i.imm as u32) | (u64::from(high) << 32)),
             op::PSEUDO_FUNC => {
-                let nr = self.shape.starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
+                let nr = self
+                    .shape
+                    .starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
                 Reg::pointer_to(Kind::Func, nr.unwrap_or(0) as i32)
             }
             kind => {
-                let Some(map) = self.aux[pc].map else { bail!(EFAULT, "map not resolved") };
+                let Some(map) = self.aux[pc].map else {
+                    bail!(EFAULT, "map not resolved")
+                };
                 if kind == op::PSEUDO_MAP_VALUE {
-                    Reg { off: high as i32, ..Reg::pointer_to(Kind::MapValue, map as i32) }
+                    Reg {
+                        off: high as i32,
+                        ..Reg::pointer_to(Kind::MapValue, map as i32)
+                    }
                 } else {
                     Reg::pointer_to(Kind::MapPtr, map as i32)
                 }

@@ -56,9 +56,7 @@ fn pointer(s: &[u8]) -> Option<&[u8]> {
         None => Some(s),
         Some(b'k' | b'u') => s.get(1..)?.strip_prefix(b"s"),
         Some(b'K' | b'x' | b's' | b'S' | b'B') => s.get(1..),
-        Some(b'i' | b'I') => {
-            matches!(s.get(1), Some(b'4' | b'6')).then(|| s.get(2..))?
-        }
+        Some(b'i' | b'I') => matches!(s.get(1), Some(b'4' | b'6')).then(|| s.get(2..))?,
         Some(c) if ends(c) => Some(s),
         Some(_) => None,
     }

@@ -34,7 +34,11 @@ fn after(insns: &[Insn], live: &[u16], at: usize, i: &Insn) -> u16 {
     let get = |t: usize| live.get(t).copied().unwrap_or(0);
     let mut out = 0;
     if !structure::ends_flow(i) {
-        let step = if i.is_wide() && at + 1 < insns.len() { 2 } else { 1 };
+        let step = if i.is_wide() && at + 1 < insns.len() {
+            2
+        } else {
+            1
+        };
         out |= get(at + step);
     }
     if let Some(t) = structure::jump_target(at, i) {

@@ -23,7 +23,14 @@ pub(crate) struct Log {
 impl Log {
     pub fn new(level: u32) -> Self {
         let before = alloc::vec::Vec::new();
-        Self { text: String::new(), level, open: false, line_start: 0, before, whole: true }
+        Self {
+            text: String::new(),
+            level,
+            open: false,
+            line_start: 0,
+            before,
+            whole: true,
+        }
     }
 
     /// Whether instructions are logged.
@@ -82,7 +89,9 @@ impl Verifier<'_> {
         let _ = write!(self.log.text, "{pc}: ({:02x}) {text}", i.opcode);
         self.log.open = true;
         self.log.before.clear();
-        self.log.before.extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
+        self.log
+            .before
+            .extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
     }
 
     pub(super) fn log_effect(&mut self, i: &Insn) {
@@ -211,7 +220,11 @@ struct Linked<'r>(&'r Reg);
 
 impl fmt::Display for Linked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.linked { write!(f, "{:+}", self.0.off) } else { Ok(()) }
+        if self.0.linked {
+            write!(f, "{:+}", self.0.off)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -233,7 +246,10 @@ fn slot_text(text: &mut String, nr: usize, s: &Slot) {
     let _ = if s.is_full_spill() {
         write!(text, "{}", Shown(&s.reg))
     } else {
-        s.bytes.iter().rev().try_for_each(|b| text.write_char(letter(*b)))
+        s.bytes
+            .iter()
+            .rev()
+            .try_for_each(|b| text.write_char(letter(*b)))
     };
 }
 
@@ -249,11 +265,18 @@ fn letter(b: Byte) -> char {
 /// The running frame: registers and stack.
 pub(crate) fn state_text(st: &State) -> String {
     let mut text = String::new();
-    let Some(top) = st.frames.last() else { return text };
+    let Some(top) = st.frames.last() else {
+        return text;
+    };
     if st.frames.len() > 1 {
         let _ = write!(text, "frame{}:", st.frames.len() - 1);
     }
-    for (nr, r) in top.regs.iter().enumerate().filter(|(_, r)| r.kind != Kind::NotInit) {
+    for (nr, r) in top
+        .regs
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r.kind != Kind::NotInit)
+    {
         let _ = write!(text, " R{nr}={}", Shown(r));
     }
     for (nr, s) in top.stack.iter().enumerate() {

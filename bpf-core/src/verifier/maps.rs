@@ -17,12 +17,15 @@ impl Verifier<'_> {
             if i.is_wide() && matches!(i.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) {
                 let off = insns.get(at + 1).map_or(0, |n| n.imm as u32);
                 let value = i.src == op::PSEUDO_MAP_VALUE;
-                let nr = self.resolve(i.imm as u32, value.then_some(off)).map_err(|r| r.at(at))?;
+                let nr = self
+                    .resolve(i.imm as u32, value.then_some(off))
+                    .map_err(|r| r.at(at))?;
                 self.aux[at].map = Some(nr);
-            } else if i.is_wide()
-                && matches!(i.src, op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE)
+            } else if i.is_wide() && matches!(i.src, op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE)
             {
-                return Err(Reject::new(EPROTO, "fd_idx without fd_array is invalid".into()).at(at));
+                return Err(
+                    Reject::new(EPROTO, "fd_idx without fd_array is invalid".into()).at(at),
+                );
             }
             at += if i.is_wide() { 2 } else { 1 };
         }
@@ -31,7 +34,11 @@ impl Verifier<'_> {
 
     fn resolve(&mut self, handle: u32, value_off: Option<u32>) -> Res<usize> {
         let Some(map) = self.table.map(handle) else {
-            bail!(EBADF, "fd {} is not pointing to valid bpf_map", handle as i32);
+            bail!(
+                EBADF,
+                "fd {} is not pointing to valid bpf_map",
+                handle as i32
+            );
         };
         if let Some(off) = value_off {
             direct_value(&map, off)?;
@@ -61,10 +68,16 @@ fn direct_value(map: &MapDesc, off: u32) -> Res<()> {
     }
     match map.map_type {
         MapType::Array => {}
-        MapType::Arena | MapType::InsnArray => unsupported!("values of {} maps", map.map_type.name()),
+        MapType::Arena | MapType::InsnArray => {
+            unsupported!("values of {} maps", map.map_type.name())
+        }
         _ => bail!(EINVAL, "no direct value access support for this map type"),
     }
-    let errno = if map.max_entries != 1 { ENOTSUPP } else { EINVAL };
+    let errno = if map.max_entries != 1 {
+        ENOTSUPP
+    } else {
+        EINVAL
+    };
     if map.max_entries != 1 || off >= map.value_size {
         bail!(
             errno,

@@ -62,8 +62,13 @@ impl Verifier<'_> {
         self.check_writable(i.dst)?;
         let signed = i.opcode & 0xe0 == op::MEMSX;
         self.one_access_class(pc, &base)?;
-        let value =
-            self.access(i.src, i32::from(i.off), size_of(i), Access::Load { signed }, false)?;
+        let value = self.access(
+            i.src,
+            i32::from(i.off),
+            size_of(i),
+            Access::Load { signed },
+            false,
+        )?;
         self.set(i.dst, value);
         Ok(())
     }
@@ -86,8 +91,11 @@ impl Verifier<'_> {
     }
 
     fn one_access_class(&mut self, pc: usize, base: &Reg) -> Res<()> {
-        let class =
-            if base.kind == Kind::Ctx { AccessClass::Context } else { AccessClass::Memory };
+        let class = if base.kind == Kind::Ctx {
+            AccessClass::Context
+        } else {
+            AccessClass::Memory
+        };
         match self.aux[pc].access {
             Some(old) if old != class => {
                 bail!(EINVAL, "same insn cannot be used with different pointers")
@@ -103,7 +111,13 @@ impl Verifier<'_> {
             op::LOAD_ACQ => {
                 let base = self.read(i.src)?;
                 self.check_writable(i.dst)?;
-                atomic_base(Named { nr: i.src, reg: &base }, "loads from")?;
+                atomic_base(
+                    Named {
+                        nr: i.src,
+                        reg: &base,
+                    },
+                    "loads from",
+                )?;
                 self.one_access_class(pc, &base)?;
                 let v = self.access(i.src, off, size, Access::Load { signed: false }, true)?;
                 self.set(i.dst, v);
@@ -112,7 +126,13 @@ impl Verifier<'_> {
             op::STORE_REL => {
                 self.read(i.src)?;
                 let base = self.read(i.dst)?;
-                atomic_base(Named { nr: i.dst, reg: &base }, "stores into")?;
+                atomic_base(
+                    Named {
+                        nr: i.dst,
+                        reg: &base,
+                    },
+                    "stores into",
+                )?;
                 self.one_access_class(pc, &base)?;
                 self.access(i.dst, off, size, Access::Store(i.src), true)?;
                 return Ok(());
@@ -124,7 +144,13 @@ impl Verifier<'_> {
         if i.imm == op::CMPXCHG {
             self.read(0)?;
         }
-        atomic_base(Named { nr: i.dst, reg: &base }, "stores into")?;
+        atomic_base(
+            Named {
+                nr: i.dst,
+                reg: &base,
+            },
+            "stores into",
+        )?;
         let loaded = match i.imm {
             op::CMPXCHG => Some(0),
             imm if imm & op::FETCH != 0 => Some(i.src),
@@ -177,7 +203,9 @@ impl Verifier<'_> {
                 let key = self.map_of(&base).key_size as i32;
                 self.region(named, at, size, key, false)?;
             }
-            Kind::Mem if write && base.rdonly => bail!(EACCES, "R{nr} cannot write into rdonly_mem"),
+            Kind::Mem if write && base.rdonly => {
+                bail!(EACCES, "R{nr} cannot write into rdonly_mem")
+            }
             Kind::Mem => self.region(named, at, size, base.extra, false)?,
             Kind::Packet | Kind::PacketMeta => {
                 if write && !context::packet_writable(self.desc.prog_type) {
@@ -286,7 +314,10 @@ impl Verifier<'_> {
             let low = r.reg.num.smin() + i64::from(off);
             let high = r.reg.num.umax() as i64 + i64::from(off) + i64::from(size);
             if low < i64::from(l) + 4 && i64::from(l) < high {
-                bail!(EACCES, "bpf_spin_lock cannot be accessed directly by load/store");
+                bail!(
+                    EACCES,
+                    "bpf_spin_lock cannot be accessed directly by load/store"
+                );
             }
         }
         Ok(())
@@ -328,7 +359,11 @@ fn narrow(v: &Reg, size: i32, what: Access) -> Reg {
 
 fn inside(off: i64, size: i32, limit: i64, zero_ok: bool) -> Result<(), ()> {
     let size_ok = size > 0 || (size == 0 && zero_ok);
-    if off >= 0 && size_ok && off + i64::from(size) <= limit { Ok(()) } else { Err(()) }
+    if off >= 0 && size_ok && off + i64::from(size) <= limit {
+        Ok(())
+    } else {
+        Err(())
+    }
 }
 
 fn outside(r: Named<'_>, off: i64, size: i32, limit: i64) -> alloc::string::String {
@@ -337,7 +372,9 @@ fn outside(r: Named<'_>, off: i64, size: i32, limit: i64) -> alloc::string::Stri
         Kind::MapValue => {
             format!("invalid access to map value, value_size={limit} off={off} size={size}")
         }
-        Kind::MapKey => format!("invalid access to map key, key_size={limit} off={off} size={size}"),
+        Kind::MapKey => {
+            format!("invalid access to map key, key_size={limit} off={off} size={size}")
+        }
         Kind::Packet | Kind::PacketMeta => format!(
             "invalid access to packet, off={off} size={size}, R{}(id={},off={off},r={limit})",
             r.nr, r.reg.id
@@ -347,7 +384,12 @@ fn outside(r: Named<'_>, off: i64, size: i32, limit: i64) -> alloc::string::Stri
 }
 
 fn invalid_access(r: Named<'_>) -> Res<()> {
-    bail!(EACCES, "R{} invalid mem access '{}'", r.nr, r.reg.type_name())
+    bail!(
+        EACCES,
+        "R{} invalid mem access '{}'",
+        r.nr,
+        r.reg.type_name()
+    )
 }
 
 fn atomic_base(r: Named<'_>, verb: &str) -> Res<()> {
@@ -362,10 +404,20 @@ fn atomic_base(r: Named<'_>, verb: &str) -> Res<()> {
 pub(crate) fn check_unmodified(r: Named<'_>) -> Res<()> {
     let name = r.reg.type_name();
     if r.reg.off < 0 {
-        bail!(EACCES, "negative offset {name} ptr R{} off={} disallowed", r.nr, r.reg.off);
+        bail!(
+            EACCES,
+            "negative offset {name} ptr R{} off={} disallowed",
+            r.nr,
+            r.reg.off
+        );
     }
     if r.reg.off != 0 {
-        bail!(EACCES, "dereference of modified {name} ptr R{} off={} disallowed", r.nr, r.reg.off);
+        bail!(
+            EACCES,
+            "dereference of modified {name} ptr R{} off={} disallowed",
+            r.nr,
+            r.reg.off
+        );
     }
     if r.reg.num.as_const() != Some(0) {
         let t = r.reg.num.tnum();

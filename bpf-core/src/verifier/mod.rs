@@ -1,4 +1,24 @@
 //! The proof that a program is safe.
+//!
+//! Every path is followed with an abstract state in place of registers and
+//! stack. A path stops where a state that was followed to its end covers it.
+//!
+//! | file | is |
+//! |---|---|
+//! | `structure`, `cfg`, `opcode`, `maps` | what needs no path: shape, reachability, fields, map references |
+//! | `domain` | numbers |
+//! | `reg`, `state` | the abstract machine |
+//! | `engine` | the exploration |
+//! | `alu`, `branch`, `memory`, `stack`, `context` | instructions: what they require and do |
+//! | `call`, `args`, `format` | functions, callbacks, helper calls |
+//! | `prune`, `precision`, `live` | when one state covers another |
+//! | `depth`, `rewrite` | stack use of calls; the program without dead code |
+//! | `log` | the kernel's log |
+//!
+//! Differences from Linux, on purpose: global functions are followed at each
+//! call like static ones (at least as strict in what may happen, not in what
+//! may be passed); callbacks need no BTF; reading the kernel's `struct bpf_map`
+//! through a map pointer and sockets in contexts are unsupported.
 pub mod domain;
 
 use crate::program::{MapTable, Program, ProgramDesc};
@@ -152,7 +172,14 @@ fn observe(o: &mut dyn Observer, pc: usize, st: &state::State, live: u16) {
         .filter(|(_, s)| s.is_full_spill() && s.is_scalar_spill())
         .map(|(nr, s)| (-8 * (nr as i32 + 1), s.reg.num))
         .collect();
-    o.visit(pc, &View { depth: st.depth(), regs, spilled });
+    o.visit(
+        pc,
+        &View {
+            depth: st.depth(),
+            regs,
+            spilled,
+        },
+    );
 }
 
 /// Judges a program.
@@ -170,7 +197,11 @@ pub fn verify_observed<'a>(
     let early = |r: Reject| {
         let mut log = log::Log::new(opts.log_level);
         log.line(&r.reason);
-        Outcome { verdict: Err(r), stats: Stats::default(), log: log.text }
+        Outcome {
+            verdict: Err(r),
+            stats: Stats::default(),
+            log: log.text,
+        }
     };
     let shape = match supported(desc).and_then(|()| structure::shape(desc.insns)) {
         Ok(s) => s,
@@ -184,10 +215,18 @@ pub fn verify_observed<'a>(
     let s = v.stats;
     let summary = alloc::format!(
         "processed {} insns (limit {}) max_states_per_insn {} total_states {} peak_states {} mark_read 0",
-        s.insns_processed, opts.insn_budget, s.max_states_per_insn, s.total_states, s.peak_states,
+        s.insns_processed,
+        opts.insn_budget,
+        s.max_states_per_insn,
+        s.total_states,
+        s.peak_states,
     );
     v.log.line(&summary);
-    Outcome { verdict, stats: s, log: core::mem::take(&mut v.log.text) }
+    Outcome {
+        verdict,
+        stats: s,
+        log: core::mem::take(&mut v.log.text),
+    }
 }
 
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
@@ -210,6 +249,11 @@ fn judge(v: &mut engine::Verifier<'_>) -> reject::Res<Program> {
     v.explore()?;
     let calls = depth::call_graph(v.desc.insns, &v.shape);
     let tail_calls = depth::with_tail_call(v.desc.insns, &v.shape);
-    depth::Walk { calls: &calls, tail_calls: &tail_calls, stack: &v.stack_depth }.check()?;
+    depth::Walk {
+        calls: &calls,
+        tail_calls: &tail_calls,
+        stack: &v.stack_depth,
+    }
+    .check()?;
     Ok(v.finish())
 }

@@ -1,5 +1,6 @@
 //! Checkpoints: when a path may stop because an explored state covers it.
 use super::engine::Verifier;
+use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Byte, Frame, Slot, State};
@@ -105,8 +106,10 @@ impl Verifier<'_> {
             }
             at += 1;
         }
-        self.stats.max_states_per_insn =
-            self.stats.max_states_per_insn.max(self.explored[pc].len() as u32);
+        self.stats.max_states_per_insn = self
+            .stats
+            .max_states_per_insn
+            .max(self.explored[pc].len() as u32);
         if add {
             self.remember(pc);
         }
@@ -119,7 +122,12 @@ impl Verifier<'_> {
         let mut more: Vec<u32> = Vec::new();
         for f in &self.st.frames {
             let spilled = f.stack.iter().filter(|s| s.is_spill()).map(|s| &s.reg);
-            for r in f.regs.iter().chain(spilled).filter(|r| r.is_scalar() && r.id != 0) {
+            for r in f
+                .regs
+                .iter()
+                .chain(spilled)
+                .filter(|r| r.is_scalar() && r.id != 0)
+            {
                 if more.contains(&r.id) {
                     continue;
                 }
@@ -141,18 +149,28 @@ impl Verifier<'_> {
 
     fn consider(&mut self, pc: usize, nr: u32, _force: bool) -> Res<Verdict> {
         let c = &self.checkpoints[nr as usize];
-        let Some(old) = c.state.as_deref() else { return Ok(Verdict::Skip) };
+        let Some(old) = c.state.as_deref() else {
+            return Ok(Verdict::Skip);
+        };
         if !same_calls(old, &self.st) {
             return Ok(Verdict::Skip);
         }
         if c.branches == 0 {
             let covered = self.covers(c, old, Mode::Explored);
-            return Ok(if covered { Verdict::Covered(Mode::Explored) } else { Verdict::Other });
+            return Ok(if covered {
+                Verdict::Covered(Mode::Explored)
+            } else {
+                Verdict::Other
+            });
         }
         let insn = &self.desc.insns[pc];
         if insn.opcode == op::JMP | op::CALL && self.aux[pc].force {
             let covered = self.covers(c, old, Mode::Within);
-            return Ok(if covered { Verdict::Covered(Mode::Within) } else { Verdict::Other });
+            return Ok(if covered {
+                Verdict::Covered(Mode::Within)
+            } else {
+                Verdict::Other
+            });
         }
         if insn.opcode == op::JMP | op::JCOND
             && old.may_goto_depth != self.st.may_goto_depth
@@ -164,7 +182,11 @@ impl Verifier<'_> {
             return Ok(Verdict::Other);
         }
         let same_loop = old.may_goto_depth == self.st.may_goto_depth
-            && old.frames.iter().zip(&self.st.frames).all(|(a, b)| a.callback_depth == b.callback_depth);
+            && old
+                .frames
+                .iter()
+                .zip(&self.st.frames)
+                .all(|(a, b)| a.callback_depth == b.callback_depth);
         if same_loop && self.covers(c, old, Mode::Exact) {
             bail!(EINVAL, "infinite loop detected at insn {pc}");
         }
@@ -175,7 +197,11 @@ impl Verifier<'_> {
     fn missed(&mut self, pc: usize, at: usize, nr: u32) -> bool {
         let c = &mut self.checkpoints[nr as usize];
         c.misses += 1;
-        let patience = if self.aux[pc].force && c.branches > 0 { 64 } else { 3 };
+        let patience = if self.aux[pc].force && c.branches > 0 {
+            64
+        } else {
+            3
+        };
         if c.misses <= c.hits * patience + patience {
             return false;
         }
@@ -216,7 +242,12 @@ impl Verifier<'_> {
         let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
         let top = self.st.frames.len() - 1;
         let frame = Rc::make_mut(&mut self.st.frames[top]);
-        for (nr, r) in frame.regs.iter_mut().enumerate().filter(|(_, r)| r.is_scalar()) {
+        for (nr, r) in frame
+            .regs
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, r)| r.is_scalar())
+        {
             if live & 1 << nr != 0 {
                 r.node = self.nodes.child(r.node);
             }
@@ -228,32 +259,41 @@ impl Verifier<'_> {
 
     /// The path joins an explored one: what that one rested on, this one does.
     fn adopt(&mut self, nr: u32, mode: Mode) {
-        let Some(old) = self.checkpoints[nr as usize].state.take() else { return };
+        let Some(old) = self.checkpoints[nr as usize].state.take() else {
+            return;
+        };
         let read = self.checkpoints[nr as usize].read;
-        let all = mode == Mode::Within;
-        let top = self.st.depth();
-        for depth in 0..=top {
+        for (depth, &seen) in read.iter().enumerate().take(self.st.frames.len()) {
             let live = self.live_at(self.checkpoints[nr as usize].pc, depth);
+            let mask = if mode == Mode::Within { u64::MAX } else { seen };
             let (o, n) = (&old.frames[depth], self.st.frames[depth].clone());
-            let mask = if all { u64::MAX } else { read[depth] };
             for (r, (a, b)) in o.regs.iter().zip(&n.regs).enumerate() {
-                if live & 1 << r == 0 {
-                    continue;
-                }
-                if b.is_scalar() && a.is_scalar() && (all || self.nodes.is_precise(a.node)) {
-                    self.nodes.mark(b.node);
+                if live & 1 << r != 0 {
+                    self.inherit(a, b, mode);
                 }
             }
             for (s, b) in n.stack.iter().enumerate() {
                 let a = o.slot(s);
-                let wanted = a.is_scalar_spill() && self.nodes.is_precise(a.reg.node);
-                if mask & 1 << s != 0 && b.is_scalar_spill() && (all || wanted) {
-                    self.nodes.mark(b.reg.node);
+                let both = a.is_spill() || mode == Mode::Within;
+                if mask & 1 << s != 0 && b.is_spill() && both {
+                    self.inherit(&a.reg, &b.reg, mode);
                 }
             }
             self.mark_slots_read(depth, mask);
         }
         self.checkpoints[nr as usize].state = Some(old);
+    }
+
+    /// A number that stands where an explored state has one matters as much.
+    fn inherit(&mut self, old: &Reg, new: &Reg, mode: Mode) {
+        if !new.is_scalar() {
+            return;
+        }
+        if mode == Mode::Within {
+            self.nodes.mark_as(new.node, Weight::Maybe);
+        } else if old.is_scalar() {
+            self.nodes.mark_as(new.node, self.nodes.weight(old.node));
+        }
     }
 
     /// A path came to its end.
@@ -275,13 +315,21 @@ impl Verifier<'_> {
             return false;
         }
         if old.refs.len() != new.refs.len()
-            || !old.refs.iter().zip(&new.refs).all(|(a, b)| ids.pointers(a.id, b.id))
+            || !old
+                .refs
+                .iter()
+                .zip(&new.refs)
+                .all(|(a, b)| ids.pointers(a.id, b.id))
         {
             return false;
         }
         (0..new.frames.len()).all(|d| {
             let live = self.live_at(c.pc, d);
-            let live = if mode == Mode::Exact || mode == Mode::Within { live | 0x400 } else { live };
+            let live = if mode == Mode::Exact || mode == Mode::Within {
+                live | 0x400
+            } else {
+                live
+            };
             let marked = mode == Mode::Explored && !self.nodes.are_all_precise();
             let read = if marked { c.read[d] } else { u64::MAX };
             self.frame_covers(&old.frames[d], &new.frames[d], live, read, mode, &mut ids)
@@ -315,7 +363,11 @@ impl Verifier<'_> {
                 return false;
             }
         }
-        let slots = old.stack.len().max(if mode == Mode::Exact { new.stack.len() } else { 0 });
+        let slots = old.stack.len().max(if mode == Mode::Exact {
+            new.stack.len()
+        } else {
+            0
+        });
         (0..slots)
             .filter(|s| read & 1 << s != 0)
             .all(|s| self.slot_covers(old.slot(s), new.slot(s), mode, ids))
@@ -350,7 +402,11 @@ impl Verifier<'_> {
         }
         if mode == Mode::Exact {
             return same_but_ids(old, new)
-                && if old.is_scalar() { ids.scalars(old.id, new.id) } else { ids.pointers(old.id, new.id) }
+                && if old.is_scalar() {
+                    ids.scalars(old.id, new.id)
+                } else {
+                    ids.pointers(old.id, new.id)
+                }
                 && ids.pointers(old.ref_id, new.ref_id);
         }
         if old.kind != new.kind || old.or_null != new.or_null {
@@ -397,7 +453,13 @@ enum Verdict {
 }
 
 fn same_but_ids(a: &Reg, b: &Reg) -> bool {
-    let plain = |r: &Reg| Reg { id: 0, ref_id: 0, node: 0, uid: 0, ..*r };
+    let plain = |r: &Reg| Reg {
+        id: 0,
+        ref_id: 0,
+        node: 0,
+        uid: 0,
+        ..*r
+    };
     plain(a) == plain(b)
 }
 

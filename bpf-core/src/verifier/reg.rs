@@ -87,11 +87,17 @@ impl Reg {
     };
 
     /// Any number.
-    pub const UNKNOWN: Self = Self { kind: Kind::Scalar, ..Self::NOT_INIT };
+    pub const UNKNOWN: Self = Self {
+        kind: Kind::Scalar,
+        ..Self::NOT_INIT
+    };
 
     /// A number from this set.
     pub const fn scalar(num: Scalar) -> Self {
-        Self { num, ..Self::UNKNOWN }
+        Self {
+            num,
+            ..Self::UNKNOWN
+        }
     }
 
     /// One number.
@@ -101,12 +107,19 @@ impl Reg {
 
     /// A pointer to the beginning of something.
     pub const fn pointer(kind: Kind) -> Self {
-        Self { kind, num: Scalar::constant(0), ..Self::NOT_INIT }
+        Self {
+            kind,
+            num: Scalar::constant(0),
+            ..Self::NOT_INIT
+        }
     }
 
     /// A pointer with the number that its kind calls for.
     pub const fn pointer_to(kind: Kind, extra: i32) -> Self {
-        Self { extra, ..Self::pointer(kind) }
+        Self {
+            extra,
+            ..Self::pointer(kind)
+        }
     }
 
     /// True for anything that is neither a number nor nothing.
@@ -121,7 +134,11 @@ impl Reg {
 
     /// The number, if it is just one.
     pub fn as_const(&self) -> Option<u64> {
-        if self.is_scalar() { self.num.as_const() } else { None }
+        if self.is_scalar() {
+            self.num.as_const()
+        } else {
+            None
+        }
     }
 
     /// Certainly the number 0.

@@ -19,14 +19,24 @@ impl Verifier<'_> {
             count += u32::from(*k);
         }
         new_index.push(count);
-        let mut p = Program { maps: self.used_maps.clone(), ..Program::default() };
+        let mut p = Program {
+            maps: self.used_maps.clone(),
+            ..Program::default()
+        };
         let mut second = false;
         for (at, i) in insns.iter().enumerate().filter(|&(at, _)| keep[at]) {
-            let new = if second { *i } else { self.moved(at, i, &new_index) };
+            let new = if second {
+                *i
+            } else {
+                self.moved(at, i, &new_index)
+            };
             second = i.is_wide() && !second;
             p.insns.push(new);
             let aux = &self.aux[at];
-            p.facts.push(Fact { map: aux.fact_map.get(), key: aux.fact_key.get() });
+            p.facts.push(Fact {
+                map: aux.fact_map.get(),
+                key: aux.fact_key.get(),
+            });
             p.origin.push(at as u32);
         }
         p.subprogs = self.functions(&new_index);
@@ -36,7 +46,7 @@ impl Verifier<'_> {
     fn kept(&self, at: usize) -> bool {
         let (aux, i) = (&self.aux[at], &self.desc.insns[at]);
         let second = at > 0 && self.desc.insns[at - 1].is_wide() && self.aux[at - 1].seen;
-        aux.seen && (second || !(is_conditional(i) && !aux.jumped))
+        aux.seen && (second || aux.jumped || !is_conditional(i))
     }
 
     fn moved(&self, at: usize, i: &Insn, new_index: &[u32]) -> Insn {

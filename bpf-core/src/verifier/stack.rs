@@ -29,25 +29,45 @@ impl Verifier<'_> {
             Some(c) => (base + c as i64, base + c as i64 + i64::from(size)),
             None => {
                 if r.num.smax() >= MAX_VAR_OFF || r.num.smin() <= -MAX_VAR_OFF {
-                    bail!(EACCES, "invalid unbounded variable-offset {kind} stack R{nr}");
+                    bail!(
+                        EACCES,
+                        "invalid unbounded variable-offset {kind} stack R{nr}"
+                    );
                 }
                 (base + r.num.smin(), base + r.num.smax() + i64::from(size))
             }
         };
         if low < -i64::from(limits::STACK) || low > -1 || high > 0 || size < 0 {
-            let variable = if fixed.is_some() { "" } else { "variable-offset " };
+            let variable = if fixed.is_some() {
+                ""
+            } else {
+                "variable-offset "
+            };
             // Linux tells falling out of the top from falling out of the bottom.
-            let errno = if high > 0 && (-512..0).contains(&low) { EINVAL } else { EACCES };
-            bail!(errno, "invalid {variable}{kind} stack R{nr} off={low} size={size}");
+            let errno = if high > 0 && (-512..0).contains(&low) {
+                EINVAL
+            } else {
+                EACCES
+            };
+            bail!(
+                errno,
+                "invalid {variable}{kind} stack R{nr} off={low} size={size}"
+            );
         }
-        let span =
-            Span { frame: r.extra as usize, low: low as i32, high: high as i32, fixed: fixed.is_some() };
+        let span = Span {
+            frame: r.extra as usize,
+            low: low as i32,
+            high: high as i32,
+            fixed: fixed.is_some(),
+        };
         self.use_stack(span);
         Ok(span)
     }
 
     fn use_stack(&mut self, s: Span) {
-        let Some(f) = self.st.frames.get(s.frame) else { return };
+        let Some(f) = self.st.frames.get(s.frame) else {
+            return;
+        };
         let (subprog, have) = (f.subprog, f.stack.len() * 8);
         let depth = &mut self.stack_depth[subprog];
         *depth = (*depth).max(-s.low as u32);
@@ -104,7 +124,10 @@ impl Verifier<'_> {
         }
         let spill_zero = slot.reg.is_null() && bytes.iter().all(|b| *b == Byte::Spill);
         if spill_zero {
-            return Ok(Reg { node: slot.reg.node, ..Reg::constant(0) });
+            return Ok(Reg {
+                node: slot.reg.node,
+                ..Reg::constant(0)
+            });
         }
         let zero = bytes.iter().all(|b| *b == Byte::Zero);
         Ok(if zero { Reg::constant(0) } else { Reg::UNKNOWN })
@@ -150,7 +173,10 @@ impl Verifier<'_> {
                     bail!(EACCES, "invalid size of register spill");
                 }
                 if !current && v.kind == Kind::Stack {
-                    bail!(EINVAL, "cannot spill pointers to stack into stack frame of the caller");
+                    bail!(
+                        EINVAL,
+                        "cannot spill pointers to stack into stack frame of the caller"
+                    );
                 }
                 self.save(span.frame, nr, size, v);
             }

@@ -25,7 +25,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub const EMPTY: Self = Self { bytes: [Byte::Invalid; 8], reg: Reg::NOT_INIT };
+    pub const EMPTY: Self = Self {
+        bytes: [Byte::Invalid; 8],
+        reg: Reg::NOT_INIT,
+    };
 
     pub fn is_spill(&self) -> bool {
         self.bytes[0] == Byte::Spill
@@ -74,7 +77,14 @@ impl Frame {
     pub fn new(callsite: usize, subprog: usize, depth: usize) -> Self {
         let mut regs = [Reg::NOT_INIT; 11];
         regs[10] = Reg::pointer_to(Kind::Stack, depth as i32);
-        Self { regs, stack: Vec::new(), callsite, subprog, callback: None, callback_depth: 0 }
+        Self {
+            regs,
+            stack: Vec::new(),
+            callsite,
+            subprog,
+            callback: None,
+            callback_depth: 0,
+        }
     }
 
     /// The slot that holds the byte at `off` (negative) and the byte's place.

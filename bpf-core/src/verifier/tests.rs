@@ -31,16 +31,25 @@ impl Maps {
             values_addr: 0,
             value_stride: value_size,
         };
-        let lock = |m: MapDesc| MapDesc { spin_lock_off: Some(4), ..m };
+        let lock = |m: MapDesc| MapDesc {
+            spin_lock_off: Some(4),
+            ..m
+        };
         let mut all = std::vec![
             plain(Hash, 8, 48, 16, 0),
             plain(Array, 4, 48, 8, 0),
             plain(ProgArray, 4, 4, 4, 0),
             plain(Array, 4, 64, 1, 0),
-            MapDesc { inner: Some(1), ..plain(ArrayOfMaps, 4, 4, 2, 0) },
+            MapDesc {
+                inner: Some(1),
+                ..plain(ArrayOfMaps, 4, 4, 2, 0)
+            },
             plain(Ringbuf, 0, 0, 4096, 0),
             lock(plain(Array, 4, 8, 2, 0)),
-            MapDesc { frozen: true, ..plain(Array, 4, 16, 1, map_flags::RDONLY_PROG) },
+            MapDesc {
+                frozen: true,
+                ..plain(Array, 4, 16, 1, map_flags::RDONLY_PROG)
+            },
             plain(Array, 4, 48, 1, map_flags::WRONLY_PROG),
             plain(Queue, 0, 8, 4, 0),
             plain(LpmTrie, 8, 8, 4, map_flags::NO_PREALLOC),
@@ -90,7 +99,11 @@ fn judge(kind: &str, text: &str) -> String {
         flat: FlatMemory { min: 64, max: 128 },
         global_funcs: &[0],
     };
-    let opts = Options { log_level: 0, insn_budget: 1_000_000, out_of_time: &|| false };
+    let opts = Options {
+        log_level: 0,
+        insn_budget: 60_000,
+        out_of_time: &|| false,
+    };
     match verify(&desc, &Maps::new(), &opts).verdict {
         Ok(_) => "accept".into(),
         Err(r) if r.unsupported => "unsupported".into(),

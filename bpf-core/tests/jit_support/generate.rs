@@ -401,10 +401,15 @@ impl Generator<'_> {
 
     /// A conditional jump over a few items, or an unconditional one.
     fn branch(&mut self) {
+        if self.rng.below(3) == 0 {
+            // The jump behind it leads over what follows, or over this one, too.
+            let over = self.random_jump(1);
+            self.push(over);
+        }
         let at = self.insns.len();
         let jump = match self.rng.below(8) {
-            0 => ja(0),
-            1 => ja32(0),
+            0 | 1 => ja(0),
+            2 => ja32(0),
             _ => self.random_jump(0),
         };
         self.push(jump);
@@ -434,8 +439,15 @@ impl Generator<'_> {
             }
         }
         self.push(alu64_imm(op::SUB, COUNTER, 1));
-        let back = -(self.insns.len() as i64 - at as i64) - 1;
-        self.push(jmp_imm(op::JNE, COUNTER, 0, back as i16));
+        let back = (at as i64 - self.insns.len() as i64 - 1) as i16;
+        if self.rng.below(2) == 0 {
+            self.push(jmp_imm(op::JNE, COUNTER, 0, back));
+        } else {
+            let out = self.rng.below(2) as i16 + 1;
+            self.push(jmp_imm(op::JEQ, COUNTER, 0, out));
+            self.push(ja(back - 1));
+            self.arithmetic();
+        }
     }
 
     fn reload_arguments(&mut self) {

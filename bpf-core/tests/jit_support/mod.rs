@@ -1,6 +1,7 @@
 //! Runs compiled programs inside the test process.
 
-#![allow(dead_code)] // each test binary uses its part
+// Each test binary uses its part.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod elf;
 pub mod exec;

@@ -45,6 +45,9 @@ pub mod port {
     pub const FAULT: u16 = 0x514;
     /// The vCPU stopped on request.
     pub const STOPPED: u16 = 0x518;
+    /// A record was committed to the ring buffer whose handle is in EAX, and its
+    /// consumer sleeps.
+    pub const RECORD: u16 = 0x51c;
 }
 
 /// What a fault handler leaves on the CPL0 stack: it pushes an error code of 0
@@ -71,6 +74,8 @@ pub mod boot_flags {
     pub const VERIFIER_OFF: u32 = 1 << 0;
     /// Programs are interpreted, not compiled.
     pub const INTERPRET: u32 = 1 << 1;
+    /// The processor has BMI2. (CPUID is slow in a VM.)
+    pub const BMI2: u32 = 1 << 2;
 }
 
 /// At offset [`BOOT_INFO`](crate::layout::BOOT_INFO) of the shared slot.

@@ -194,6 +194,12 @@ impl Gen<'_> {
             _ => self.rng.pick(&plain) as i32,
         };
         self.code.raw(op::STX | op::ATOMIC | code, 10, src, at, imm);
+        if imm == op::CMPXCHG && code == op::W {
+            // Linux 6.18 on x86-64 can leave the upper half of R0 as it was: it
+            // adds the zero-extension only where it saw a 64-bit use, and misses
+            // one behind a pruned path. Not a difference to be found here.
+            self.code.alu(op::ALU, op::MOV, 0, Operand::Reg(0), 0);
+        }
     }
 
     fn branch(&mut self, depth: u32) {

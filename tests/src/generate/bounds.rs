@@ -21,6 +21,7 @@ pub(super) fn generate(rng: &mut Rng) -> Sample {
         prog_type,
         out,
         functions: Vec::new(),
+        callbacks: Vec::new(),
     };
     b.prologue();
     let fragments = b.rng.within(1, 6);
@@ -46,6 +47,8 @@ pub(super) struct Builder<'r> {
     /// Functions called, to be written after the main program: entry, and how
     /// many levels of calls it may make.
     pub functions: Vec<(Label, u32)>,
+    /// Functions that helpers call back.
+    pub callbacks: Vec<Label>,
 }
 
 impl Builder<'_> {
@@ -70,10 +73,13 @@ impl Builder<'_> {
         while let Some((entry, levels)) = self.functions.pop() {
             self.function(entry, levels);
         }
+        while let Some(entry) = self.callbacks.pop() {
+            self.callback_function(entry);
+        }
     }
 
     fn fragment(&mut self) {
-        match self.rng.below(13) {
+        match self.rng.below(17) {
             0 => self.arithmetic(),
             1 => {
                 let reg = self.scalar();
@@ -87,6 +93,7 @@ impl Builder<'_> {
             9 => self.call_function(),
             10 => self.spill(),
             11 => self.diamond(),
+            12..=15 => self.helper(),
             _ => self.direct_value(),
         }
     }

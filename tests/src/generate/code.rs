@@ -127,6 +127,12 @@ impl Code {
         self.raw(op::JMP | op::CALL, 0, op::PSEUDO_CALL, 0, 0);
     }
 
+    /// The address of a function (`PSEUDO_FUNC`).
+    pub fn imm_function(&mut self, dst: u8, entry: Label) {
+        self.jumps.push((self.insns.len(), entry));
+        self.imm64(dst, op::PSEUDO_FUNC, 0, 0);
+    }
+
     /// The program, with all jumps resolved. Unbound labels lead to the next
     /// instruction.
     pub fn finish(mut self) -> Vec<Insn> {
@@ -134,8 +140,8 @@ impl Code {
             let target = self.labels[label.0].unwrap_or(at + 1);
             let distance = target as i64 - at as i64 - 1;
             let insn = &mut self.insns[at];
-            let far = insn.opcode == op::JMP32 | op::JA || insn.opcode == op::JMP | op::CALL;
-            if far {
+            let far = [op::JMP32 | op::JA, op::JMP | op::CALL, op::LD_IMM64];
+            if far.contains(&insn.opcode) {
                 insn.imm = distance as i32;
             } else {
                 insn.off = distance as i16;

@@ -1,8 +1,8 @@
 //! The pieces that programs for the verifier are made of.
 
-use super::MAPS;
 use super::bounds::Builder;
 use super::code::{Label, Operand};
+use super::{MAPS, WITH_VALUES};
 use bpf_core::insn::op;
 use bpf_core::uapi::{ProgType, sk_buff, xdp_md};
 
@@ -13,7 +13,7 @@ const MAP_DELETE: i32 = 3;
 impl Builder<'_> {
     /// Lookup, null check, variable offset, access near the value's end.
     pub(super) fn map_value(&mut self) {
-        let at = self.rng.below(MAPS.len() as u64) as usize;
+        let at = self.rng.below(WITH_VALUES as u64) as usize;
         let (handle, value) = (at as i32 + 1, MAPS[at].value_size as i32);
         let key = self.key(handle, MAPS[at].key_size as i32);
         if self.rng.one_in(6) {

@@ -81,18 +81,6 @@ pub struct ProgLoad {
     pub fd_array_cnt: u32,
 }
 
-/// `BPF_BTF_LOAD`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct BtfLoad {
-    pub btf: u64,
-    pub log_buf: u64,
-    pub size: u32,
-    pub log_size: u32,
-    pub log_level: u32,
-    pub log_true_size: u32,
-}
-
 /// `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -112,6 +100,18 @@ pub struct TestRun {
     pub flags: u32,
     pub cpu: u32,
     pub batch_size: u32,
+    pub pad: u32,
+}
+
+/// `BPF_BTF_LOAD`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct BtfLoad {
+    pub btf: u64,
+    pub log_buf: u64,
+    pub size: u32,
+    pub log_size: u32,
+    pub log_level: u32,
     pub pad: u32,
 }
 

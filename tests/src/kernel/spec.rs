@@ -71,9 +71,8 @@ pub struct ProgSpec<'a> {
     pub log_size: u32,
     /// `fd_array`.
     pub fd_array: &'a [i32],
-    /// First instructions of all functions (the first is 0), where the program has
-    /// what the kernel wants BTF for: callbacks, or tail calls in functions.
-    pub functions: &'a [u32],
+    /// BTF, and for each function its first instruction and its type there.
+    pub btf: Option<(BorrowedFd<'a>, &'a [[u32; 2]])>,
 }
 
 impl<'a> ProgSpec<'a> {
@@ -88,7 +87,7 @@ impl<'a> ProgSpec<'a> {
             log_level: 0,
             log_size: 1 << 22,
             fd_array: &[],
-            functions: &[],
+            btf: None,
         }
     }
 

@@ -5,7 +5,6 @@
 //! against the slice given.
 
 use super::attr::{self, prog_info};
-use super::btf;
 use super::spec::{MapSpec, ProgInfo, ProgSpec, Rejected, RunOutput, RunSpec};
 use super::{Error, Result, possible_cpus};
 use bpf_core::uapi::{Cmd, MapType};
@@ -70,18 +69,6 @@ fn address_mut(bytes: &mut [u8]) -> u64 {
     } else {
         bytes.as_mut_ptr() as u64
     }
-}
-
-/// `BPF_BTF_LOAD` of the functions' type.
-fn load_btf() -> Result<OwnedFd> {
-    let blob = btf::blob();
-    let mut attr = attr::BtfLoad {
-        btf: address(&blob),
-        size: blob.len() as u32,
-        ..Default::default()
-    };
-    // SAFETY: the blob lives here and has that length; there is no log.
-    unsafe { bpf_fd(Cmd::BtfLoad, &mut attr) }
 }
 
 /// A map of the kernel.
@@ -289,6 +276,32 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Type information loaded into the kernel.
+#[derive(Debug)]
+pub struct Btf {
+    fd: OwnedFd,
+}
+
+impl AsFd for Btf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Btf {
+    /// `BPF_BTF_LOAD`.
+    pub fn load(blob: &[u8]) -> Result<Self> {
+        let mut attr = attr::BtfLoad {
+            btf: address(blob),
+            size: blob.len() as u32,
+            ..Default::default()
+        };
+        // SAFETY: the blob is alive and has the size given; there is no log.
+        let fd = unsafe { bpf_fd(Cmd::BtfLoad, &mut attr)? };
+        Ok(Self { fd })
+    }
+}
+
 /// A program that the kernel accepted.
 #[derive(Debug)]
 pub struct Prog {
@@ -343,23 +356,15 @@ impl Prog {
             },
             ..Default::default()
         };
-        let func_info = btf::func_info(spec.functions);
-        let btf = match spec.functions {
-            [] => None,
-            _ => Some(load_btf().map_err(|error| Rejected {
-                error,
-                log: String::new(),
-            })?),
-        };
-        if let Some(btf) = &btf {
-            attr.prog_btf_fd = btf.as_raw_fd() as u32;
+        if let Some((btf, functions)) = spec.btf {
+            attr.prog_btf_fd = fd_number(btf);
             attr.func_info_rec_size = 8;
-            attr.func_info = func_info.as_ptr() as u64;
-            attr.func_info_cnt = spec.functions.len() as u32;
+            attr.func_info = functions.as_ptr() as u64;
+            attr.func_info_cnt = functions.len() as u32;
         }
         let begin = std::time::Instant::now();
-        // SAFETY: instructions, license (zero-terminated), function records and log live here with
-        // the lengths given. The kernel only reads `fd_array`, by its checked
+        // SAFETY: instructions, license (zero-terminated), function types and log
+        // live here or with the caller, with the lengths given. The kernel only reads `fd_array`, by its checked
         // copy routine: past the slice it finds other numbers or EFAULT, and
         // nothing of ours is written.
         let result = unsafe { bpf_fd(Cmd::ProgLoad, &mut attr) };

@@ -2,11 +2,12 @@
 
 use super::Agreement;
 use crate::generate::{MAPS, Sample};
-use crate::kernel::{self, Map, Prog, ProgSpec};
+use crate::kernel::{self, Btf, Map, Prog, ProgSpec};
 use bpf_core::insn::{Insn, op};
 use bpf_core::program::{FlatMemory, MapDesc, MapTable, ProgramDesc};
-use bpf_core::verifier::{self, Options};
-use std::os::fd::AsRawFd;
+use bpf_core::uapi::ProgType;
+use bpf_core::verifier::{self, Options, Outcome};
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -29,17 +30,25 @@ pub struct Verdict {
 
 /// Both judges, and the maps that programs name.
 pub struct Referee {
-    maps: Vec<Map>,
+    /// A set for each program type: the kernel binds a program array to one.
+    maps: Vec<(ProgType, Vec<Map>)>,
+    /// Types for the functions of programs with callbacks.
+    btf: Btf,
 }
+
+/// The program types that programs are generated for.
+const TYPES: [ProgType; 3] = [ProgType::Xdp, ProgType::SchedCls, ProgType::SocketFilter];
 
 impl Referee {
     /// Creates the kernel's maps. Fails without root.
     pub fn new() -> kernel::Result<Self> {
-        let maps = MAPS
-            .iter()
-            .map(Map::create)
-            .collect::<kernel::Result<_>>()?;
-        Ok(Self { maps })
+        let mut maps = Vec::new();
+        for prog_type in TYPES {
+            let set: kernel::Result<_> = MAPS.iter().map(Map::create).collect();
+            maps.push((prog_type, set?));
+        }
+        let btf = Btf::load(&kernel::btf::functions())?;
+        Ok(Self { maps, btf })
     }
 
     /// Both verdicts and how they relate. The reasons are filled in.
@@ -49,12 +58,15 @@ impl Referee {
     }
 
     /// The program as the kernel takes it: maps by descriptor.
-    pub fn with_fds(&self, insns: &[Insn]) -> Vec<Insn> {
-        let mut out = insns.to_vec();
+    pub fn with_fds(&self, sample: &Sample) -> Vec<Insn> {
+        let mut sets = self.maps.iter();
+        let set = sets.find(|(prog_type, _)| *prog_type == sample.prog_type);
+        let maps = set.map_or(&[][..], |(_, maps)| maps);
+        let mut out = sample.insns.clone();
         for insn in &mut out {
             let names_map = matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE);
             if insn.is_wide() && names_map {
-                let map = self.maps.get((insn.imm as usize).wrapping_sub(1));
+                let map = maps.get((insn.imm as usize).wrapping_sub(1));
                 insn.imm = map.map_or(-1, |m| m.as_raw_fd());
             }
         }
@@ -63,9 +75,13 @@ impl Referee {
 
     /// The kernel's verdict; a reason only at a `log_level` above 0.
     pub fn kernel(&self, sample: &Sample, log_level: u32) -> Verdict {
-        let insns = self.with_fds(&sample.insns);
+        let insns = self.with_fds(sample);
         let begin = Instant::now();
-        let spec = ProgSpec::new(sample.prog_type, &insns).log_level(log_level);
+        let functions = functions(&insns);
+        let mut spec = ProgSpec::new(sample.prog_type, &insns).log_level(log_level);
+        if insns.iter().any(takes_function) {
+            spec.btf = Some((self.btf.as_fd(), &functions));
+        }
         let (errno, reason, processed) = match Prog::load(&spec) {
             Ok(prog) => {
                 let processed = prog.info().map_or(0, |info| info.verified_insns);
@@ -84,23 +100,8 @@ impl Referee {
 
     /// Our verdict.
     pub fn ours(&self, sample: &Sample) -> Verdict {
-        let desc = ProgramDesc {
-            insns: &sample.insns,
-            prog_type: sample.prog_type,
-            attach_type: 0,
-            flags: 0,
-            gpl: true,
-            flat: FlatMemory::default(),
-            global_funcs: &[],
-        };
         let begin = Instant::now();
-        let limit = || begin.elapsed() > Duration::from_secs(5);
-        let options = Options {
-            log_level: 0,
-            insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
-            out_of_time: &limit,
-        };
-        let judge = || verifier::verify(&desc, &MirrorMaps, &options);
+        let judge = || verify(sample);
         let outcome = match catch_unwind(AssertUnwindSafe(judge)) {
             Ok(outcome) => outcome,
             Err(panic) => return crashed(&*panic),
@@ -120,6 +121,51 @@ impl Referee {
         }
         verdict
     }
+}
+
+/// Our verifier's judgement of a sample, over maps like [`MAPS`].
+pub fn verify(sample: &Sample) -> Outcome {
+    let desc = ProgramDesc {
+        insns: &sample.insns,
+        prog_type: sample.prog_type,
+        attach_type: 0,
+        flags: 0,
+        gpl: true,
+        flat: FlatMemory::default(),
+        global_funcs: &[],
+    };
+    let begin = Instant::now();
+    let limit = || begin.elapsed() > Duration::from_secs(5);
+    let options = Options {
+        log_level: 0,
+        insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
+        out_of_time: &limit,
+    };
+    verifier::verify(&desc, &MirrorMaps, &options)
+}
+
+/// Whether it loads the address of a function.
+pub(crate) fn takes_function(insn: &Insn) -> bool {
+    insn.is_wide() && insn.src == op::PSEUDO_FUNC
+}
+
+/// The first instruction of every function, with its type.
+pub(crate) fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
+    let called = |insn: &Insn| {
+        let call = insn.opcode == op::JMP | op::CALL && insn.src == op::PSEUDO_CALL;
+        call || takes_function(insn)
+    };
+    let targets = insns.iter().enumerate().filter(|(_, insn)| called(insn));
+    let mut starts: Vec<u32> = targets
+        .map(|(at, insn)| (at as i32 + 1).wrapping_add(insn.imm) as u32)
+        .chain([0])
+        .collect();
+    starts.sort();
+    starts.dedup();
+    starts
+        .into_iter()
+        .map(|at| [at, kernel::btf::FUNCTION])
+        .collect()
 }
 
 fn crashed(panic: &dyn std::any::Any) -> Verdict {

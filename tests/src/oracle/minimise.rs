@@ -63,6 +63,9 @@ fn cut(insns: &mut Vec<Insn>, at: usize, run: usize) {
             op::JMP32 if insn.opcode == op::JMP32 | op::JA => {
                 insn.imm = shifted(insn.imm as i64) as i32;
             }
+            op::LD if insn.is_wide() && insn.src == op::PSEUDO_FUNC => {
+                insn.imm = shifted(insn.imm as i64) as i32;
+            }
             op::JMP | op::JMP32 => insn.off = shifted(insn.off as i64) as i16,
             _ => {}
         }

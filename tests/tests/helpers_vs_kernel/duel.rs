@@ -8,7 +8,7 @@ use bpfvisor::{MapSpec, ProgramSpec, TestRun, Vm};
 use bpfvisor_tests::kernel;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Bytes of the map `$out`, in which programs leave what they saw.
 pub const OUT: usize = 1024;
@@ -152,11 +152,12 @@ impl Side {
     fn load(&self, prog_type: ProgType, insns: &[Insn]) -> Result<AnyProg, String> {
         match self {
             Self::Kernel => {
-                let functions = functions(insns);
-                let spec = kernel::ProgSpec::new(prog_type, insns);
+                let types = functions(insns);
+                let btf = kernel::Btf::load(&kernel::btf::functions()).unwrap();
+                let btf = (!types.is_empty()).then_some((btf.as_fd(), types.as_slice()));
                 let spec = kernel::ProgSpec {
-                    functions: &functions,
-                    ..spec
+                    btf,
+                    ..kernel::ProgSpec::new(prog_type, insns)
                 };
                 kernel::Prog::load(&spec).map(AnyProg::Kernel).map_err(|_| {
                     let again = kernel::Prog::load(&spec.log_level(1));
@@ -207,8 +208,9 @@ impl AnyProg {
     }
 }
 
-/// First instructions of the program's functions, if it has more than one.
-fn functions(insns: &[Insn]) -> Vec<u32> {
+/// First instructions of the program's functions with their type, if it has more
+/// than one.
+fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
     let names = |i: &Insn| {
         (i.opcode == op::JMP | op::CALL && i.src == op::PSEUDO_CALL)
             || (i.is_wide() && i.src == op::PSEUDO_FUNC)
@@ -223,6 +225,9 @@ fn functions(insns: &[Insn]) -> Vec<u32> {
         starts.insert(0, 0);
     }
     starts
+        .into_iter()
+        .map(|start| [start, kernel::btf::FUNCTION])
+        .collect()
 }
 
 fn struct_size(of: ProgType) -> usize {

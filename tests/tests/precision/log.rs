@@ -5,23 +5,42 @@ use bpf_core::verifier::domain::{Scalar, Tnum};
 /// One instruction on the first path, with the registers shown after it.
 pub struct Step<'a> {
     pub insn: usize,
-    pub regs: Vec<(u8, Known)>,
+    pub regs: Vec<(u8, Known<'a>)>,
     pub line: &'a str,
 }
 
 /// What the kernel knows of a number.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct Known<'a> {
+    text: &'a str,
     wide: (u64, u64, i64, i64),
     low: (u32, u32, i32, i32),
     tnum: Tnum,
 }
 
-impl Known {
+impl Known<'_> {
     /// Whether it is one number that `ours` rules out: the kernel is on a path
     /// that can't be, of which it splits off some.
     pub fn is_elsewhere(&self, ours: &Scalar) -> bool {
         self.tnum.is_const() && !ours.contains(self.tnum.value)
+    }
+
+    /// Whether it is the same set but reads differently.
+    pub fn reads_otherwise(&self, ours: &Scalar) -> bool {
+        let Known {
+            wide, low, tnum, ..
+        } = *self;
+        wide == (ours.umin(), ours.umax(), ours.smin(), ours.smax())
+            && low
+                == (
+                    ours.u32_min(),
+                    ours.u32_max(),
+                    ours.s32_min(),
+                    ours.s32_max(),
+                )
+            && tnum == ours.tnum()
+            && !self.text.contains("id=")
+            && self.text != ours.to_string()
     }
 
     /// Whether `ours` is nowhere wider.
@@ -58,15 +77,19 @@ fn step(line: &str) -> Option<Step<'_>> {
 }
 
 /// `7_w=scalar(…)`, or with a number in place of `scalar(…)`.
-fn register(text: &str) -> Option<(u8, Known)> {
+fn register(text: &str) -> Option<(u8, Known<'_>)> {
     let (name, value) = text.split_once('=')?;
     let reg = name.split('_').next()?.parse().ok()?;
     let value = value.trim().trim_start_matches('P');
     let known = match value.strip_prefix("scalar(") {
-        Some(facts) => scalar(facts.strip_suffix(')')?)?,
+        Some(facts) => Known {
+            text: value,
+            ..scalar(facts.strip_suffix(')')?)?
+        },
         None => {
             let v = number(value)?;
             Known {
+                text: value,
                 wide: (v, v, v as i64, v as i64),
                 low: (v as u32, v as u32, v as i32, v as i32),
                 tnum: Tnum::constant(v),
@@ -76,8 +99,9 @@ fn register(text: &str) -> Option<(u8, Known)> {
     Some((reg, known))
 }
 
-fn scalar(facts: &str) -> Option<Known> {
+fn scalar(facts: &str) -> Option<Known<'_>> {
     let mut known = Known {
+        text: facts,
         wide: (0, u64::MAX, i64::MIN, i64::MAX),
         low: (0, u32::MAX, i32::MIN, i32::MAX),
         tnum: Tnum::UNKNOWN,
@@ -96,7 +120,7 @@ fn scalar(facts: &str) -> Option<Known> {
     Some(known)
 }
 
-impl Known {
+impl Known<'_> {
     fn set(&mut self, name: &str, v: u64) -> Option<()> {
         match name {
             "umin" => self.wide.0 = v,

@@ -113,9 +113,30 @@ pub enum Cond {
     NotEqual = 5,
     BelowEqual = 6,
     Above = 7,
+    Sign = 8,
     NotSign = 9,
     Less = 12,
     GreaterEqual = 13,
     LessEqual = 14,
     Greater = 15,
+}
+
+impl Cond {
+    /// The opposite condition.
+    pub const fn inverse(self) -> Self {
+        match self {
+            Cond::Below => Cond::AboveEqual,
+            Cond::AboveEqual => Cond::Below,
+            Cond::Equal => Cond::NotEqual,
+            Cond::NotEqual => Cond::Equal,
+            Cond::BelowEqual => Cond::Above,
+            Cond::Above => Cond::BelowEqual,
+            Cond::NotSign => Cond::Sign,
+            Cond::Sign => Cond::NotSign,
+            Cond::Less => Cond::GreaterEqual,
+            Cond::GreaterEqual => Cond::Less,
+            Cond::LessEqual => Cond::Greater,
+            Cond::Greater => Cond::LessEqual,
+        }
+    }
 }

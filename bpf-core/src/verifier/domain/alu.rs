@@ -32,23 +32,25 @@ impl<const W: u32, const H: u32> Num<W, H> {
     }
 
     fn arith64(op: AluOp, dst: &Self, src: &Self) -> Option<Self> {
+        let tnum = tnum_arith(op, dst.tnum, src.tnum).truncate(W);
+        if tnum.is_const() {
+            return Some(Self::constant(tnum.value));
+        }
         // The low half of a sum, product and the like is that of the low halves;
         // quotients depend on all bits.
         let low = match op {
             AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => Bounds::UNKNOWN,
             _ => dst.low.arith(op, &src.low)?,
         };
-        Self::settle(
-            tnum_arith(op, dst.tnum, src.tnum).truncate(W),
-            dst.wide.arith(op, &src.wide)?,
-            low,
-        )
+        Self::settle(tnum, dst.wide.arith(op, &src.wide)?, low)
     }
 
     fn arith32(op: AluOp, dst: &Self, src: &Self) -> Option<Self> {
-        let tnum = tnum_arith(op, dst.tnum.truncate(H), src.tnum.truncate(H));
-        let low = dst.low.arith(op, &src.low)?;
-        Self::settle(tnum.truncate(H), Bounds::UNKNOWN, low)
+        let tnum = tnum_arith(op, dst.tnum.truncate(H), src.tnum.truncate(H)).truncate(H);
+        if tnum.is_const() {
+            return Some(Self::constant(tnum.value));
+        }
+        Self::settle(tnum, Bounds::UNKNOWN, dst.low.arith(op, &src.low)?)
     }
 }
 

@@ -11,6 +11,11 @@ impl<const W: u32, const H: u32> Num<W, H> {
     /// tell; `None` where they contradict each other.
     pub(super) fn settle(tnum: Tnum, wide: Bounds<W>, low: Bounds<H>) -> Option<Self> {
         let mut now = Self { tnum, wide, low };
+        if tnum.is_const() {
+            return now
+                .contains(tnum.value)
+                .then_some(Self::constant(tnum.value));
+        }
         for _ in 0..ROUNDS {
             let next = now.deduce()?;
             if next == now {

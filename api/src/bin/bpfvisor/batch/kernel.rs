@@ -244,8 +244,8 @@ fn load(
 
 /// The line before the statistics.
 fn reason(log: &str, errno: i32) -> String {
-    let lines = log.lines().filter(|l| !l.trim().is_empty());
-    let last = lines.filter(|l| !is_statistics(l)).next_back();
+    let mut lines = log.lines();
+    let last = lines.rfind(|l| !l.trim().is_empty() && !is_statistics(l));
     last.map_or_else(
         || io::Error::from_raw_os_error(errno).to_string(),
         str::to_string,
