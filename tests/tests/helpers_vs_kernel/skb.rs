@@ -448,13 +448,17 @@ fn hashes() {
     duel.finish(300);
 }
 
-/// Sequences of calls that each change the packet.
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |n| n.parse().unwrap())
+}
+
+/// Sequences of calls that each change the packet: `COUNT` of them, from `SEED`.
 #[test]
 fn sequences() {
     let duel = Duel::new();
-    let mut rng = Rng::new(7);
+    let mut rng = Rng::new(number("SEED", 7));
     let mut pick = |from: &[u64]| rng.pick(from);
-    for n in 0..400 {
+    for n in 0..number("COUNT", 400) {
         let mut text = BEGIN.to_string();
         let mut what = Vec::new();
         for step in 0..4 {
