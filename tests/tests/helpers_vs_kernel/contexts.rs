@@ -345,7 +345,7 @@ fn fields_written() {
                     continue;
                 }
                 program.set("in", &[0; 4], &words(&[value]));
-                program.run(&format!("{value:#x}"), &udp(4, 60), &vec![0; 192]);
+                program.run(&format!("{value:#x}"), &udp(4, 60), &[0; 192]);
                 program.run(&format!("{value:#x}"), &udp(4, 60), &[]);
             }
         }
