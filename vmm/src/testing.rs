@@ -11,6 +11,8 @@ macro_rules! code {
         std::arch::global_asm!(
             ".pushsection .rodata",
             ".balign 64",
+            // Global: the reader may be compiled into another object file.
+            concat!(".globl test_", stringify!($name), "_start, test_", stringify!($name), "_end"),
             concat!("test_", stringify!($name), "_start:"),
             $($line,)+
             concat!("test_", stringify!($name), "_end:"),
