@@ -9,11 +9,12 @@ use std::process::Command;
 type Fields = &'static [(&'static str, usize, usize)];
 
 /// Our structure, its place in C, and its name in `union bpf_attr`.
-const PLACES: [(&str, Fields); 10] = [
+const PLACES: [(&str, Fields); 11] = [
     ("union bpf_attr:", MapCreate::FIELDS),
     ("union bpf_attr:", Elem::FIELDS),
     ("union bpf_attr:batch.", Batch::FIELDS),
     ("union bpf_attr:", ProgLoad::FIELDS),
+    ("union bpf_attr:", BtfLoad::FIELDS),
     ("union bpf_attr:test.", TestRun::FIELDS),
     ("union bpf_attr:info.", GetInfo::FIELDS),
     ("union bpf_attr:enable_stats.", EnableStats::FIELDS),
@@ -23,7 +24,10 @@ const PLACES: [(&str, Fields); 10] = [
 ];
 
 /// Fields that came after Linux 6.1, an older header than which is not expected.
-const NEW: [&str; 13] = [
+const NEW: [&str; 16] = [
+    "btf_log_true_size",
+    "btf_flags",
+    "btf_token_fd",
     "value_type_btf_obj_fd",
     "map_token_fd",
     "log_true_size",

@@ -285,7 +285,7 @@ fn ports_outside_the_open_ones_are_general_protection() {
 #[test]
 fn nonsense_on_open_ports_ends_the_vm() {
     let (in_eax, out_al, out_ax): (&[u8], &[u8], &[u8]) = (&[0xed], &[0xee], &[0x66, 0xef]);
-    broken_protocol(&[&edx(0x51c), OUT], "write to port 0x51c");
+    broken_protocol(&[&edx(0x501), OUT], "write to port 0x501");
     broken_protocol(
         &[&edx(port::READY), in_eax],
         "read of 4 bytes from port 0x500",
@@ -314,7 +314,7 @@ fn a_forged_panic_has_a_harmless_text() {
 
 #[test]
 fn a_doorbell_rung_once_does_nothing() {
-    for doorbell in [port::READY, port::NOTIFY] {
+    for doorbell in [port::READY, port::NOTIFY, port::RECORD] {
         assert_eq!(harmless(&[&edx(doorbell), &eax(7), OUT]), 7);
     }
     for region in [0, 0x1000, 0xffff_ffff] {
@@ -334,7 +334,13 @@ fn cut_short(attack: &Injected) {
 #[test]
 fn floods_of_doorbells_are_cut_short() {
     let flood: &[u8] = &[0xef, 0xeb, 0xfd]; // again: out dx, eax; jmp again
-    for doorbell in [port::READY, port::NOTIFY, port::POPULATE, port::SLEEP] {
+    for doorbell in [
+        port::READY,
+        port::NOTIFY,
+        port::POPULATE,
+        port::RECORD,
+        port::SLEEP,
+    ] {
         proof(|vm| cut_short(&inject(vm, &[&edx(doorbell), flood])));
     }
     // One that sleeps in the middle of a run is woken by the caller's doubts.

@@ -259,7 +259,8 @@ fn a_lost_notice_delays_one_answer_a_little() {
 fn a_forged_wish_to_stop_ends_that_vm() {
     proof(|vm| {
         let poker = Poker::new(vm);
-        assert_eq!(poker.poke(&[(at_queue(block::STOP), 1)]), Ok(0));
+        // The vCPU may stop before the caller has seen its answer.
+        let _ = poker.poke(&[(at_queue(block::STOP), 1)]);
         let begin = Instant::now();
         while vm.is_alive() && begin.elapsed() < LONGEST {
             let _ = poker.peek(SHARED);
@@ -311,7 +312,7 @@ fn a_trace_ring_of_garbage_gives_text_of_its_length_at_most() {
             .unwrap();
         assert_eq!(vm.take_trace(), "hi!\n");
         let garbage: Vec<_> = (0..200)
-            .map(|n| (at_queue(block::TRACE + n * 8), u64::MAX << n % 64))
+            .map(|n| (at_queue(block::TRACE + n * 8), u64::MAX << (n % 64)))
             .collect();
         poker.poke(&garbage).unwrap();
         for head in [

@@ -41,7 +41,7 @@ fn endless_loops_are_cut_short() {
 fn a_loop_of_callbacks_is_cut_short() {
     let text = "
             r1 = 8388608
-            r2 = func[one]
+            r2 = subprog[one]
             r3 = 0
             r4 = 0
             call bpf_loop

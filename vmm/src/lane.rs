@@ -45,6 +45,8 @@ pub(crate) struct Lane {
     pub(crate) done: Doorbell,
     /// Set to have the running program cut short, taken by the vCPU's thread.
     pub(crate) abort: AtomicBool,
+    /// Set for as long as somebody waits for that.
+    pub(crate) overdue: AtomicBool,
     pub(crate) exits: AtomicU64,
     waits: AtomicU64,
     wakes: AtomicU64,
@@ -86,6 +88,7 @@ impl Lane {
             wake: Doorbell::new()?,
             done: Doorbell::new()?,
             abort: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             exits: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             wakes: AtomicU64::new(0),
@@ -203,6 +206,7 @@ impl Lane {
                     let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
                     return Err(core.die(report));
                 }
+                self.overdue.store(true, Ordering::SeqCst);
                 self.abort.store(true, Ordering::SeqCst);
                 self.interrupt();
                 limit = DOUBT;
@@ -216,6 +220,7 @@ impl Lane {
                 self.wake.ring();
             }
         };
+        self.overdue.store(false, Ordering::SeqCst);
         self.abort.store(false, Ordering::SeqCst);
         ring::set_waiting(queue, false).map_err(outside)?;
         Ok(answer)

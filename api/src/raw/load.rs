@@ -2,8 +2,7 @@
 
 use super::attr::ProgLoad;
 use super::call::{Call, Result, answer, invalid, name, refuse};
-use super::map_create::no_btf;
-use super::{Refused, UserMemory};
+use super::{Refused, UserMemory, btf};
 use crate::error::Error;
 use crate::packet::MAX_PACKET;
 use crate::spec::ProgramSpec;
@@ -38,9 +37,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .ok_or_else(|| invalid(format!("there is no program type {}", attr.prog_type)))?;
     let name = name(&attr.prog_name)?;
     let log = Log::new(&attr)?;
-    if attr.func_info_cnt != 0 || attr.line_info_cnt != 0 {
-        return Err(no_btf(attr.prog_btf_fd));
-    }
+    let globals = btf::global_functions(call, &attr)?;
     let (fds, bind) = fd_array(call, &attr, &insns)?;
     let mut spec = ProgramSpec::new(prog_type, insns)
         .license(&license)
@@ -48,7 +45,8 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .log_level(attr.log_level)
         .log_size(attr.log_size)
         .flags(attr.prog_flags)
-        .attach_type(attr.expected_attach_type);
+        .attach_type(attr.expected_attach_type)
+        .global_funcs(globals);
     spec.fd_array = fds;
     spec.bind = bind;
     if prog_type == ProgType::Flat {

@@ -147,6 +147,7 @@ pub fn run(s: &mut Script<'_>) {
         for (what, mut attr) in [
             ("64 bytes", base(64)),
             ("15 bytes", base(15)),
+            ("14 bytes", base(14)),
             ("13 bytes", base(13)),
             ("no bytes", base(0)),
             ("data nowhere", base(64).u64(16, NOWHERE)),
@@ -292,6 +293,42 @@ pub fn statistics(s: &mut Script<'_>) {
     counted(s, &mut info);
 }
 
+/// A program keeps its maps, whatever happens to their descriptors.
+pub fn lifetimes(s: &mut Script<'_>) {
+    let map = s.map(2, 4, 8, 1, 0);
+    let bound = s.map(2, 4, 8, 1, 0);
+    let reads = [
+        &load_map(2, map)[..2],
+        &[insn(0x79, 0, 1, 0, 0), insn(0x95, 0, 0, 0, 0)],
+    ]
+    .concat();
+    let value = 77u64.to_ne_bytes();
+    let key = [0u8; 4];
+    let mut attr = crate::script::elem(map, addr(&key), addr(&value), 0);
+    let _ = s.call("set", Cmd::MapUpdateElem, &mut attr);
+    let text = text(&reads);
+    let fds = bound.to_ne_bytes();
+    let attr = load_attr(XDP, &text).u64(120, addr(&fds)).u32(148, 1);
+    let program = s.open("program", Cmd::ProgLoad, attr);
+    s.close(map);
+    s.close(bound);
+    let _ = s.call("closed", Cmd::MapFreeze, &mut Attr::new(4).u32(0, map));
+    let data = [7u8; 64];
+    let mut run = Attr::new(80)
+        .u32(0, program)
+        .u32(8, 64)
+        .u64(16, addr(&data));
+    let _ = s.call("run", Cmd::ProgTestRun, &mut run);
+    s.note("value", run.word(4));
+    let mut info = [0u8; 232];
+    let at = addr_mut(&mut info);
+    let mut attr = Attr::new(16).u32(0, program).u32(4, 232).u64(8, at);
+    let _ = s.call("info", Cmd::ObjGetInfoByFd, &mut attr);
+    s.note("maps", info[52]);
+    s.close(program);
+    let _ = s.call("closed", Cmd::ProgTestRun, &mut run);
+}
+
 pub fn commands(s: &mut Script<'_>) {
     s.number("unknown", 4711, &mut Attr::new(16));
     s.number("trailing", 4711, &mut Attr(vec![1; 200]));
@@ -300,4 +337,125 @@ pub fn commands(s: &mut Script<'_>) {
         5,
         &mut Attr::new(168).u64(16, addr(GPL)),
     );
+}
+
+/// BTF of `int`, `struct bpf_spin_lock { int val; }`, a value with such a lock,
+/// and two functions, the second global.
+fn btf() -> Vec<u8> {
+    let strings = b"\0int\0bpf_spin_lock\0val\0value\0lock\0n\0f\0g\0";
+    let at = |name: &[u8]| {
+        let with_zeros = [&[0], name, &[0]].concat();
+        let found = strings
+            .windows(name.len() + 2)
+            .position(|w| w == with_zeros);
+        found.unwrap() as u32 + 1
+    };
+    let types: Vec<u32> = vec![
+        at(b"int"),
+        1 << 24,
+        4,
+        1 << 24 | 32, // 1: int
+        at(b"bpf_spin_lock"),
+        4 << 24 | 1,
+        4,
+        at(b"val"),
+        1,
+        0, // 2
+        at(b"value"),
+        4 << 24 | 2,
+        8,
+        at(b"lock"),
+        2,
+        0,
+        at(b"n"),
+        1,
+        32, // 3
+        0,
+        13 << 24,
+        1, // 4: int (void)
+        at(b"f"),
+        12 << 24,
+        4, // 5: static int f(void)
+        at(b"g"),
+        12 << 24 | 1,
+        4, // 6: int g(void)
+    ];
+    let len = types.len() as u32 * 4;
+    let header = [0x1_eb9f, 24, 0, len, len, strings.len() as u32];
+    let words = header.iter().chain(&types);
+    let mut bytes: Vec<u8> = words.flat_map(|w| w.to_ne_bytes()).collect();
+    bytes.extend(strings);
+    bytes
+}
+
+pub fn types(s: &mut Script<'_>) {
+    let bytes = btf();
+    let size = bytes.len() as u32;
+    let good = || Attr::new(40).u64(0, addr(&bytes)).u32(16, size);
+    let fd = s.open("good", Cmd::BtfLoad, good());
+    for (what, attr) in [
+        ("short", good().u32(16, size - 1)),
+        ("empty", good().u32(16, 0)),
+        ("huge", good().u32(16, (16 << 20) + 1)),
+        ("nowhere", good().u64(0, NOWHERE)),
+        ("flags", good().u32(32, 1)),
+        ("log without size", good().u64(8, addr(&bytes)).u32(24, 1)),
+        ("trailing", Attr([good().0, vec![1; 8]].concat())),
+    ] {
+        s.open(what, Cmd::BtfLoad, attr);
+    }
+    let map = |key: u32, value: u32| {
+        let map = crate::script::map_attr(1, 4, 8, 2, 0).u32(48, fd);
+        map.u32(52, key).u32(56, value)
+    };
+    for (key, value) in [(1, 3), (1, 1), (3, 3), (1, 99), (0, 3)] {
+        s.open(
+            &format!("types {key}, {value}"),
+            Cmd::MapCreate,
+            map(key, value),
+        );
+    }
+    let locked = s.open("with a lock", Cmd::MapCreate, map(1, 3));
+    let (key, value) = ([1u8, 0, 0, 0], [5u8; 8]);
+    let mut out = [0u8; 8];
+    for flags in [4, 0, 2] {
+        let mut attr = crate::script::elem(locked, addr(&key), addr(&value), flags);
+        let _ = s.call("update", Cmd::MapUpdateElem, &mut attr);
+        let mut attr = crate::script::elem(locked, addr(&key), addr_mut(&mut out), 4);
+        let _ = s.call("lookup", Cmd::MapLookupElem, &mut attr);
+        s.note("value without lock", out);
+    }
+    functions(s, fd);
+}
+
+fn functions(s: &mut Script<'_>, fd: i32) {
+    // main calls a function at 2.
+    let insns = [
+        insn(0x85, 0, 1, 0, 1),
+        insn(0x95, 0, 0, 0, 0),
+        insn(0xb7, 0, 0, 0, 2),
+        insn(0x95, 0, 0, 0, 0),
+    ];
+    let text = text(&insns);
+    let load = |info: &[u8], rec: u32| {
+        let count = (info.len() / 8) as u32;
+        let attr = load_attr(XDP, &text).u32(72, fd).u32(76, rec);
+        attr.u64(80, addr(info)).u32(88, count)
+    };
+    let records = |list: &[u32]| -> Vec<u8> { list.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+    for (what, list) in [
+        ("static", [0, 5, 2, 5]),
+        ("global", [0, 6, 2, 6]),
+        ("no function", [0, 5, 2, 1]),
+        ("out of order", [0, 5, 0, 5]),
+        ("first not 0", [1, 5, 2, 5]),
+        ("no type", [0, 5, 2, 77]),
+    ] {
+        let info = records(&list);
+        s.open(what, Cmd::ProgLoad, load(&info, 8));
+    }
+    let info = records(&[0, 5, 2, 5]);
+    s.open("record of 4", Cmd::ProgLoad, load(&info, 4));
+    s.open("record of 10", Cmd::ProgLoad, load(&info, 10));
+    s.open("nowhere", Cmd::ProgLoad, load(&info, 8).u64(80, NOWHERE));
 }
