@@ -18,7 +18,7 @@ const MEMORY: usize = 2 << 20;
 fn main() {
     let kvm = Kvm::new().unwrap();
     let (closing, dropping) = (Cell::new(0.0), Cell::new(0.0));
-    let mut contenders: [support::Contender<'_>; 4] = [
+    let mut contenders: [support::Contender<'_>; 5] = [
         (
             "floor: create, first exit",
             Box::new(|| {
@@ -40,6 +40,16 @@ fn main() {
                 let start = Instant::now();
                 drop(vm);
                 dropping.set(nanos(start));
+                took
+            }),
+        ),
+        (
+            "Vm::boot, 16 MiB, heap of 8",
+            Box::new(|| {
+                let start = Instant::now();
+                let vm = Vm::builder().memory(16 << 20).heap(8 << 20).boot().unwrap();
+                let took = nanos(start);
+                drop(vm);
                 took
             }),
         ),

@@ -2,7 +2,7 @@
 //! VM, in the kernel, compiled by rbpf, and the same C compiled by clang-19.
 //!
 //!     cargo bench -p bpfvisor-tests --bench compute [-- NAME]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../../bpf-core/tests/jit_support/elf.rs"]
 mod elf;
