@@ -46,6 +46,8 @@ pub struct LoadInfo {
     pub xlated_insns: u32,
     /// Bytes of machine code.
     pub jited_len: u32,
+    /// Where it lies in the guest.
+    pub jited_addr: u64,
     /// Time of verification.
     pub verify_time: Duration,
     /// Time of compilation.
@@ -198,6 +200,7 @@ impl LoadInfo {
             total_states: record.total_states,
             xlated_insns: record.xlated_insns,
             jited_len: record.jited_len,
+            jited_addr: record.jited_addr,
             verify_time: Duration::from_nanos(record.verify_ns),
             jit_time: Duration::from_nanos(record.jit_ns),
             log: String::from_utf8_lossy(log).into_owned(),
@@ -239,6 +242,30 @@ impl Program {
     #[doc(alias = "jited_prog_insns")]
     pub fn jited(&self) -> Result<Vec<u8>> {
         self.dump(1, "dump jited", u64::from(self.inner.info.jited_len))
+    }
+
+    /// Where in [`Program::jited`] the code of each of [`Program::xlated`]'s slots
+    /// begins, and the end as last element: never decreasing, and at most the
+    /// code's length. Empty where the program is interpreted.
+    ///
+    /// # Errors
+    /// EPROTO where the guest's numbers are not like that.
+    pub fn jited_offsets(&self) -> Result<Vec<u32>> {
+        let info = &self.inner.info;
+        if info.jited_len == 0 {
+            return Ok(Vec::new());
+        }
+        let count = info.xlated_insns as u64 + 1;
+        let bytes = self.dump(2, "dump offsets", count * 4)?;
+        let (words, _) = bytes.as_chunks::<4>();
+        let offsets: Vec<u32> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
+        let inside = offsets.last().is_some_and(|&end| end <= info.jited_len);
+        if offsets.len() as u64 != count || !offsets.is_sorted() || !inside {
+            return Err(Error::protocol(
+                "the offsets of the machine code make no sense",
+            ));
+        }
+        Ok(offsets)
     }
 
     fn dump(&self, what: u64, op: &'static str, len: u64) -> Result<Vec<u8>> {

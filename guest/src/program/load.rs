@@ -171,12 +171,14 @@ fn judge(
 fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Compiled, Reject> {
     let start = rt.clock.now();
     let (mut entry, mut tail_entry) = (0, 0);
+    let mut offsets = Vec::new();
     rt.place_trampoline()
         .map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
     let placed = rt.arena.place(|base| {
         let code = jit::compile(program, rt, rt, base)?;
         entry = base + u64::from(code.entries.first().copied().unwrap_or(0));
         tail_entry = base + u64::from(code.tail_call_entry);
+        offsets = code.insn_offsets;
         Ok::<_, Unplaced>(code.bytes)
     });
     let span = placed.map_err(|e| match e {
@@ -195,6 +197,7 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
         span,
         entry,
         tail_entry,
+        offsets: offsets.into_boxed_slice(),
     })
 }
 
