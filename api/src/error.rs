@@ -153,6 +153,8 @@ pub struct Rejection {
     pub unsupported: bool,
     /// The verifier's log, as far as its level and buffer allow.
     pub log: String,
+    /// Bytes that the whole log has, with its final zero.
+    pub log_true_size: u32,
     /// Instructions processed.
     pub processed: u32,
     /// Time that verification took.

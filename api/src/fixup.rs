@@ -10,6 +10,7 @@ mod room;
 mod tests;
 
 use crate::error::{CallerError, Error, Result};
+use bpf_core::helper;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::limits;
 use std::os::fd::RawFd;
@@ -63,8 +64,8 @@ pub(crate) fn fix<R: Resolver>(
     global_funcs: &[u32],
     resolver: &R,
 ) -> Result<Fixed<R::Pin>> {
-    let movs = named_movs(insns, fixups)?;
-    let mut room = room::make(insns, &movs, global_funcs)?;
+    let grow = growing(insns, fixups)?;
+    let mut room = room::make(insns, &grow, global_funcs)?;
     let mut table = Table {
         resolver,
         found: Vec::new(),
@@ -82,7 +83,7 @@ pub(crate) fn fix<R: Resolver>(
     Ok(Fixed {
         pins: table.pins,
         global_funcs: room.global_funcs,
-        origin: if movs.is_empty() {
+        origin: if grow.is_empty() {
             Vec::new()
         } else {
             room.origin
@@ -91,11 +92,11 @@ pub(crate) fn fix<R: Resolver>(
     })
 }
 
-/// The `mov` immediates among the named instructions, sorted; they become wide
-/// loads. Anything that is neither such nor a wide load is refused.
-fn named_movs(insns: &[Insn], fixups: &[(u32, RawFd)]) -> Result<Vec<u32>> {
+/// The `mov` immediates and calls among the named instructions, sorted: they need
+/// room. Anything else that is no wide load is refused.
+fn growing(insns: &[Insn], fixups: &[(u32, RawFd)]) -> Result<Vec<u32>> {
     const MOV_IMM: u8 = op::ALU64 | op::MOV | op::K;
-    let mut movs = Vec::new();
+    let mut growing = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for &(index, _) in fixups {
         let refuse = |what: &str| {
@@ -113,17 +114,30 @@ fn named_movs(insns: &[Insn], fixups: &[(u32, RawFd)]) -> Result<Vec<u32>> {
         }
         match insns.get(i) {
             None => return Err(refuse("a fixup names an instruction beyond the end")),
-            Some(insn) if insn.opcode == MOV_IMM => movs.push(index),
+            Some(insn) if insn.opcode == MOV_IMM || calls_map_function(insn) => {
+                growing.push(index);
+            }
             Some(insn) if insn.is_wide() && i + 1 < insns.len() => {}
             Some(_) => {
                 return Err(refuse(
-                    "a fixup must name a 64-bit mov immediate or a 16-byte immediate load",
+                    "a fixup must name a 64-bit mov immediate, a 16-byte immediate load or the \
+                     call of a map function",
                 ));
             }
         }
     }
-    movs.sort_unstable();
-    Ok(movs)
+    growing.sort_unstable();
+    Ok(growing)
+}
+
+/// Whether it calls a helper whose first argument is a map.
+fn calls_map_function(insn: &Insn) -> bool {
+    insn.opcode == op::JMP | op::CALL
+        && insn.src == 0
+        && u32::try_from(insn.imm)
+            .ok()
+            .and_then(helper::proto)
+            .is_some_and(|p| p.args.first() == Some(&helper::Arg::MapPtr))
 }
 
 /// Indices of the second slots of wide instructions.

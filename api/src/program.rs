@@ -1,16 +1,21 @@
 //! Programs: loading, running, looking at them.
 
+mod license;
+mod tag;
+
 use crate::error::{CallerError, Error, Rejection, Result};
 use crate::fixup::{self, Fixed, NoMap, Resolver};
 use crate::packet::{Buffer, Place};
+use crate::registry::Known;
 use crate::spec::ProgramSpec;
 use crate::vm::{Vm, VmInner, object_name};
 use bpf_core::insn::Insn;
 use bpf_core::program::FlatMemory;
-use bpf_core::uapi::{ProgType, errno};
+use bpf_core::uapi::{ProgType, errno, limits};
 use bpfvisor_abi::op;
 use bpfvisor_vmm::{FdError, Kind, LoadError, LoadRecord, LoadRequest, Loaded, Object};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use zerocopy::FromZeros;
@@ -24,15 +29,36 @@ pub struct Program {
 
 #[derive(Debug)]
 pub(crate) struct ProgramInner {
+    pub core: ProgramCore,
+    fd: OwnedFd,
+    /// A buffer between runs.
+    pub spare: Spare,
+}
+
+/// A program without a descriptor of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgramCore {
     pub vm: Vm,
     pub object: Arc<Object>,
+    pub info: Arc<ProgramInfo>,
+}
+
+/// What this side knows about a program of a VM.
+#[derive(Debug)]
+pub(crate) struct ProgramInfo {
+    pub id: u32,
+    pub name: String,
     pub prog_type: ProgType,
     pub flat: FlatMemory,
-    fd: OwnedFd,
-    name: String,
-    info: LoadInfo,
-    /// A buffer between runs.
-    spare: Mutex<Option<Buffer>>,
+    pub load: LoadInfo,
+    /// First half of what Linux computes over the instructions.
+    pub tag: [u8; 8],
+    pub gpl: bool,
+    pub map_ids: Vec<u32>,
+    /// Since the host's boot.
+    pub loaded_at: Duration,
+    pub run_count: AtomicU64,
+    pub run_ns: AtomicU64,
 }
 
 /// What came of verification and compilation.
@@ -46,7 +72,8 @@ pub struct LoadInfo {
     pub xlated_insns: u32,
     /// Bytes of machine code.
     pub jited_len: u32,
-    /// Where it lies in the guest.
+    /// Where they lie in the VM.
+    #[doc(alias = "jited_ksyms")]
     pub jited_addr: u64,
     /// Time of verification.
     pub verify_time: Duration,
@@ -67,6 +94,15 @@ impl Vm {
     /// log where the program is not accepted.
     #[doc(alias = "BPF_PROG_LOAD")]
     pub fn load(&self, spec: ProgramSpec<'_>) -> Result<Program> {
+        let (core, fd) = self.new_program(spec)?;
+        let spare = Spare::default();
+        Ok(Program {
+            inner: Arc::new(ProgramInner { core, fd, spare }),
+        })
+    }
+
+    /// [`Vm::load`], with the result in parts.
+    pub(crate) fn new_program(&self, spec: ProgramSpec<'_>) -> Result<(ProgramCore, OwnedFd)> {
         let fixed = fixup::fix(
             &spec.insns,
             &spec.fixups,
@@ -75,12 +111,13 @@ impl Vm {
             &*self.inner,
         )?;
         let record = load_record(&spec)?;
+        let tag = tag::tag(&spec.insns);
         let bytes: Vec<u8> = fixed.insns.iter().flat_map(|i| i.to_bytes()).collect();
         let request = LoadRequest {
             record,
             insns: &bytes,
             global_funcs: &fixed.global_funcs,
-            maps: fixed.pins.clone(),
+            maps: self.bind(&fixed.pins, &spec.bind)?,
             log_len: if spec.log_level == 0 {
                 0
             } else {
@@ -92,27 +129,54 @@ impl Vm {
             .vmm
             .load(request)
             .map_err(|e| self.inner.load_failed(e, &spec, &fixed))?;
-        self.keep(spec, loaded)
+        self.keep(spec, tag, loaded)
     }
 
-    fn keep(&self, spec: ProgramSpec<'_>, loaded: Loaded) -> Result<Program> {
+    /// The maps that the program names, and those it is only to keep.
+    fn bind(&self, pins: &[Arc<Object>], bind: &[RawFd]) -> Result<Vec<Arc<Object>>> {
+        let mut maps = pins.to_vec();
+        for &fd in bind {
+            let map = self.object(fd, Kind::Map)?;
+            if !maps.iter().any(|m| Arc::ptr_eq(m, &map)) {
+                maps.push(map);
+            }
+        }
+        if maps.len() > limits::USED_MAPS {
+            return Err(CallerError::TooManyMaps.into());
+        }
+        Ok(maps)
+    }
+
+    fn keep(
+        &self,
+        spec: ProgramSpec<'_>,
+        tag: [u8; 8],
+        loaded: Loaded,
+    ) -> Result<(ProgramCore, OwnedFd)> {
         let vm = &self.inner;
-        let fd = vm
-            .vmm
-            .export(&loaded.object)
-            .map_err(|e| vm.failed("program fd", e))?;
-        Ok(Program {
-            inner: Arc::new(ProgramInner {
-                vm: self.clone(),
-                info: LoadInfo::new(&loaded.record, &loaded.log),
-                object: loaded.object,
-                prog_type: spec.prog_type,
-                flat: spec.flat,
-                fd,
-                name: spec.name,
-                spare: Mutex::new(None),
-            }),
-        })
+        let object = loaded.object;
+        let maps = object.keeps().iter();
+        let info = Arc::new(ProgramInfo {
+            id: vm.registry.next_program_id(),
+            load: LoadInfo::new(&loaded.record, &loaded.log),
+            tag,
+            gpl: license::gpl_compatible(&spec.license),
+            map_ids: maps
+                .filter_map(|m| vm.registry.get(m.handle()))
+                .map(|known| known.id())
+                .collect(),
+            loaded_at: monotonic(),
+            prog_type: spec.prog_type,
+            flat: spec.flat,
+            name: spec.name,
+            run_count: AtomicU64::new(0),
+            run_ns: AtomicU64::new(0),
+        });
+        vm.registry.add(&object, Known::Program(info.clone()));
+        let fd = vm.vmm.export(&object);
+        let fd = fd.map_err(|e| vm.failed("program fd", e))?;
+        let vm = self.clone();
+        Ok((ProgramCore { vm, object, info }, fd))
     }
 }
 
@@ -183,6 +247,7 @@ impl VmInner {
                 insn: (record.bad_insn != u32::MAX).then(|| fixed.original(record.bad_insn)),
                 unsupported: record.verdict_flags & 1 != 0,
                 log: String::from_utf8_lossy(&log).into_owned(),
+                log_true_size: record.log_true_size,
                 processed: record.processed,
                 verify_time: Duration::from_nanos(record.verify_ns),
             }
@@ -212,28 +277,28 @@ impl LoadInfo {
 impl Program {
     /// Its type.
     pub fn prog_type(&self) -> ProgType {
-        self.inner.prog_type
+        self.core().prog_type()
     }
 
     /// Its name, as given at load.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.core().info.name
     }
 
     /// What came of verification and compilation.
     pub fn info(&self) -> &LoadInfo {
-        &self.inner.info
+        &self.core().info.load
     }
 
     /// The VM it lives in.
     pub fn vm(&self) -> &Vm {
-        &self.inner.vm
+        &self.core().vm
     }
 
     /// The instructions as they run, after rewriting.
     #[doc(alias = "xlated_prog_insns")]
     pub fn xlated(&self) -> Result<Vec<Insn>> {
-        let bytes = self.dump(0, "dump xlated", self.inner.info.xlated_insns as u64 * 8)?;
+        let bytes = self.core().xlated()?;
         let (slots, _) = bytes.as_chunks::<8>();
         Ok(slots.iter().map(|s| Insn::from_bytes(*s)).collect())
     }
@@ -241,7 +306,7 @@ impl Program {
     /// The machine code.
     #[doc(alias = "jited_prog_insns")]
     pub fn jited(&self) -> Result<Vec<u8>> {
-        self.dump(1, "dump jited", u64::from(self.inner.info.jited_len))
+        self.core().jited()
     }
 
     /// Where in [`Program::jited`] the code of each of [`Program::xlated`]'s slots
@@ -251,7 +316,47 @@ impl Program {
     /// # Errors
     /// EPROTO where the guest's numbers are not like that.
     pub fn jited_offsets(&self) -> Result<Vec<u32>> {
-        let info = &self.inner.info;
+        self.core().jited_offsets()
+    }
+
+    pub(crate) fn core(&self) -> &ProgramCore {
+        &self.inner.core
+    }
+}
+
+impl ProgramCore {
+    /// The program behind an fd: EBADF where it is not open, EINVAL where it is
+    /// no program, EXDEV for one of another VM.
+    pub fn from_fd(vm: &Vm, fd: RawFd) -> Result<Self> {
+        let object = vm.object(fd, Kind::Program)?;
+        match vm.inner.registry.get(object.handle()) {
+            Some(Known::Program(info)) => Ok(Self {
+                vm: vm.clone(),
+                object,
+                info,
+            }),
+            _ => Err(Error::argument(format!("fd {fd} is not a program"))),
+        }
+    }
+
+    pub fn prog_type(&self) -> ProgType {
+        self.info.prog_type
+    }
+
+    /// The instructions as they run, 8 bytes each.
+    pub fn xlated(&self) -> Result<Vec<u8>> {
+        let len = u64::from(self.info.load.xlated_insns) * 8;
+        self.dump(0, "dump xlated", len)
+    }
+
+    /// The machine code.
+    pub fn jited(&self) -> Result<Vec<u8>> {
+        self.dump(1, "dump jited", u64::from(self.info.load.jited_len))
+    }
+
+    /// As [`Program::jited_offsets`].
+    pub fn jited_offsets(&self) -> Result<Vec<u32>> {
+        let info = &self.info.load;
         if info.jited_len == 0 {
             return Ok(Vec::new());
         }
@@ -269,13 +374,13 @@ impl Program {
     }
 
     fn dump(&self, what: u64, op: &'static str, len: u64) -> Result<Vec<u8>> {
-        let vm = &self.inner.vm.inner;
+        let vm = &self.vm.inner;
         let failed = |e| vm.failed(op, e);
         if len == 0 {
             return Ok(Vec::new());
         }
         let block = vm.vmm.alloc(len, 64).map_err(failed)?;
-        let handle = u64::from(self.inner.object.handle());
+        let handle = u64::from(self.object.handle());
         let arg = [handle, block.offset(), len, what, 0, 0, 0];
         let full = vm.vmm.call(op::code::PROG_DUMP, arg).map_err(failed)?.val[0];
         let mut out = vec![0; full.min(len) as usize];
@@ -285,26 +390,29 @@ impl Program {
             .map_err(failed)?;
         Ok(out)
     }
+}
 
-    /// Takes the spare buffer where it fits, or makes one.
-    pub(crate) fn buffer(&self, place: Place) -> Result<Buffer> {
-        let spare = self.lock_spare().take();
+/// A buffer that is kept from one run to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Mutex<Option<Buffer>>);
+
+impl Spare {
+    /// Takes the buffer where it fits, or makes one.
+    pub fn take(&self, vm: &Vm, place: Place) -> Result<Buffer> {
+        let spare = self.lock().take();
         match spare {
             Some(b) if b.fits(&place) => Ok(b),
-            _ => Buffer::new(&self.inner.vm, place),
+            _ => Buffer::new(vm, place),
         }
     }
 
     /// Keeps a buffer for the next run.
-    pub(crate) fn give_back(&self, buffer: Buffer) {
-        *self.lock_spare() = Some(buffer);
+    pub fn put(&self, buffer: Buffer) {
+        *self.lock() = Some(buffer);
     }
 
-    fn lock_spare(&self) -> std::sync::MutexGuard<'_, Option<Buffer>> {
-        self.inner
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Buffer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -318,4 +426,11 @@ impl AsRawFd for Program {
     fn as_raw_fd(&self) -> RawFd {
         self.inner.fd.as_raw_fd()
     }
+}
+
+/// Time since the host's boot.
+fn monotonic() -> Duration {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split(' ').next().and_then(|t| t.parse().ok());
+    Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default()
 }

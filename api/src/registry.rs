@@ -1,53 +1,91 @@
-//! What this side knows about the maps of a VM, for as long as they live in it:
-//! fds can outlive the [`Map`](crate::Map) they came from.
+//! What this side knows about the objects of a VM, for as long as they live in
+//! it: fds can outlive the [`Map`](crate::Map) or [`Program`](crate::Program)
+//! they came from.
 
 use crate::map::MapInfo;
+use crate::program::ProgramInfo;
 use bpfvisor_vmm::Object;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 #[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<Entries>);
+pub(crate) struct Registry {
+    entries: Mutex<Entries>,
+    map_ids: AtomicU32,
+    program_ids: AtomicU32,
+}
+
+/// What is known about an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    Map(Arc<MapInfo>),
+    Program(Arc<ProgramInfo>),
+}
+
+impl Known {
+    /// Its id: small numbers that are not used again, for each kind by itself.
+    pub fn id(&self) -> u32 {
+        match self {
+            Self::Map(info) => info.id,
+            Self::Program(info) => info.id,
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_handle: HashMap<u32, (Weak<Object>, Arc<MapInfo>)>,
+    by_handle: HashMap<u32, (Weak<Object>, Known)>,
     /// Dead entries are looked for when there are this many.
     sweep_at: usize,
 }
 
 impl Registry {
-    /// Remembers a map.
-    pub fn add(&self, object: &Arc<Object>, info: Arc<MapInfo>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.by_handle.len() >= entries.sweep_at {
-            entries.by_handle.retain(|_, (o, _)| o.strong_count() > 0);
-            entries.sweep_at = (entries.by_handle.len() * 2).max(64);
+    pub fn next_map_id(&self) -> u32 {
+        self.map_ids.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    pub fn next_program_id(&self) -> u32 {
+        self.program_ids.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Remembers an object.
+    pub fn add(&self, object: &Arc<Object>, known: Known) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = entries.by_handle.len() >= entries.sweep_at.max(64);
+        let old = entries
+            .by_handle
+            .insert(object.handle(), (Arc::downgrade(object), known));
+        drop(entries);
+        drop(old);
+        if full {
+            self.sweep();
         }
-        let weak = Arc::downgrade(object);
-        entries.by_handle.insert(object.handle(), (weak, info));
     }
 
-    /// What is known about a map.
-    pub fn get(&self, handle: u32) -> Option<Arc<MapInfo>> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.by_handle.get(&handle).map(|(_, info)| info.clone())
+    /// What is known about an object.
+    pub fn get(&self, handle: u32) -> Option<Known> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .by_handle
+            .get(&handle)
+            .map(|(_, known)| known.clone())
     }
 
-    /// Forgets maps that are gone, and with them what they kept alive. What is
+    /// Forgets objects that are gone, and with them what they kept alive. What is
     /// dropped may free objects, so it happens outside the lock.
     pub fn sweep(&self) {
         let mut dead = Vec::new();
-        {
-            let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.by_handle.retain(|_, (object, info)| {
-                let alive = object.strong_count() > 0;
-                if !alive {
-                    dead.push(info.clone());
-                }
-                alive
-            });
-        }
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.by_handle.retain(|_, (object, known)| {
+            let alive = object.strong_count() > 0;
+            if !alive {
+                dead.push(known.clone());
+            }
+            alive
+        });
+        entries.sweep_at = entries.by_handle.len() * 2;
+        drop(entries);
         drop(dead);
     }
 }

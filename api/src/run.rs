@@ -2,10 +2,11 @@
 
 use crate::error::{CallerError, Error, Result};
 use crate::packet::{self, Buffer, Place};
-use crate::program::Program;
+use crate::program::{Program, ProgramCore, Spare};
 use bpf_core::uapi::ProgType;
 use bpfvisor_abi::op::run_flags;
 use bpfvisor_vmm::{Block, Packet, Run};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// What a run is to be given: the input fields of `BPF_PROG_TEST_RUN`.
@@ -53,69 +54,7 @@ impl Program {
     /// # Errors
     /// As [`Program::run`].
     pub fn test_run(&self, run: &TestRun<'_>) -> Result<RunOutput> {
-        self.check_len(run.data.len())?;
-        let mut buffer = self.buffer(Place::new(self.prog_type(), run.data.len()))?;
-        buffer.clear();
-        buffer.push(run.data)?;
-        let out = self.run_one(&mut buffer, run)?;
-        self.give_back(buffer);
-        Ok(out)
-    }
-
-    fn run_one(&self, buffer: &mut Buffer, run: &TestRun<'_>) -> Result<RunOutput> {
-        let vm = &self.vm().inner;
-        let ctx = self.place_ctx(run.ctx)?;
-        let repeat = run.repeat.max(1);
-        let packet = Packet {
-            ctx: ctx.as_ref().map_or(0, |b| b.offset() as u32),
-            ctx_len: run.ctx.len() as u32,
-            ..buffer.packets()[0]
-        };
-        let request = Run {
-            prog: self.inner.object.handle(),
-            repeat,
-            flags: run_flags::TIMED,
-            packet,
-            ..Run::default()
-        };
-        let result = vm
-            .vmm
-            .run(&self.inner.object, request)
-            .map_err(|e| vm.failed("run", e))?;
-        buffer.settle(0, result.data, result.len)?;
-        let mut data = Vec::new();
-        buffer.read(0, &mut data)?;
-        let mut ctx_out = vec![0; run.ctx.len()];
-        if let Some(block) = &ctx {
-            vm.vmm
-                .shared()
-                .read(block.offset(), &mut ctx_out)
-                .map_err(|e| vm.failed("run", e))?;
-        }
-        Ok(RunOutput {
-            retval: result.r0 as u32,
-            r0: result.r0,
-            data,
-            ctx: ctx_out,
-            duration: Duration::from_nanos(result.duration_ns / u64::from(repeat)),
-        })
-    }
-
-    fn place_ctx(&self, ctx: &[u8]) -> Result<Option<Block>> {
-        if ctx.is_empty() {
-            return Ok(None);
-        }
-        if ctx.len() > 4096 {
-            return Err(Error::argument(format!(
-                "context of {} bytes, expected at most 4096",
-                ctx.len()
-            )));
-        }
-        let vm = &self.vm().inner;
-        let failed = |e| vm.failed("context", e);
-        let block = vm.vmm.alloc_low(ctx.len() as u64, 64).map_err(failed)?;
-        vm.vmm.shared().write(block.offset(), ctx).map_err(failed)?;
-        Ok(Some(block))
+        self.core().test_run(run, &self.inner.spare)
     }
 
     /// Runs the program over each packet of a buffer, in order. Results are in
@@ -131,11 +70,11 @@ impl Program {
             return Ok(());
         }
         for outcome in buffer.outcomes() {
-            self.check_len(outcome.len)?;
+            self.core().check_len(outcome.len)?;
         }
         let vm = &self.vm().inner;
         vm.vmm
-            .run_batch(&self.inner.object, buffer.packets())
+            .run_batch(&self.core().object, buffer.packets())
             .map_err(|e| vm.failed("run", e))?;
         buffer.check()
     }
@@ -177,10 +116,84 @@ impl Program {
             })
             .collect()
     }
+}
+
+impl ProgramCore {
+    /// [`Program::test_run`], with a buffer from and to `spare`.
+    pub fn test_run(&self, run: &TestRun<'_>, spare: &Spare) -> Result<RunOutput> {
+        self.check_len(run.data.len())?;
+        let place = Place::new(self.prog_type(), run.data.len());
+        let mut buffer = spare.take(&self.vm, place)?;
+        buffer.clear();
+        buffer.push(run.data)?;
+        let out = self.run_one(&mut buffer, run)?;
+        spare.put(buffer);
+        Ok(out)
+    }
+
+    fn run_one(&self, buffer: &mut Buffer, run: &TestRun<'_>) -> Result<RunOutput> {
+        let vm = &self.vm.inner;
+        let ctx = self.place_ctx(run.ctx)?;
+        let repeat = run.repeat.max(1);
+        let packet = Packet {
+            ctx: ctx.as_ref().map_or(0, |b| b.offset() as u32),
+            ctx_len: run.ctx.len() as u32,
+            ..buffer.packets()[0]
+        };
+        let request = Run {
+            prog: self.object.handle(),
+            repeat,
+            flags: run_flags::TIMED,
+            packet,
+            ..Run::default()
+        };
+        let result = vm
+            .vmm
+            .run(&self.object, request)
+            .map_err(|e| vm.failed("run", e))?;
+        if self.vm.inner.stats.enabled() {
+            self.info.run_count.fetch_add(repeat.into(), Relaxed);
+            self.info.run_ns.fetch_add(result.duration_ns, Relaxed);
+        }
+        buffer.settle(0, result.data, result.len)?;
+        let mut data = Vec::new();
+        buffer.read(0, &mut data)?;
+        let mut ctx_out = vec![0; run.ctx.len()];
+        if let Some(block) = &ctx {
+            vm.vmm
+                .shared()
+                .read(block.offset(), &mut ctx_out)
+                .map_err(|e| vm.failed("run", e))?;
+        }
+        Ok(RunOutput {
+            retval: result.r0 as u32,
+            r0: result.r0,
+            data,
+            ctx: ctx_out,
+            duration: Duration::from_nanos(result.duration_ns / u64::from(repeat)),
+        })
+    }
+
+    fn place_ctx(&self, ctx: &[u8]) -> Result<Option<Block>> {
+        if ctx.is_empty() {
+            return Ok(None);
+        }
+        if ctx.len() > 4096 {
+            return Err(Error::argument(format!(
+                "context of {} bytes, expected at most 4096",
+                ctx.len()
+            )));
+        }
+        let vm = &self.vm.inner;
+        let failed = |e| vm.failed("context", e);
+        let block = vm.vmm.alloc_low(ctx.len() as u64, 64).map_err(failed)?;
+        vm.vmm.shared().write(block.offset(), ctx).map_err(failed)?;
+        Ok(Some(block))
+    }
 
     fn check_len(&self, len: usize) -> Result<()> {
         packet::check_len(self.prog_type(), len)?;
-        let flat = self.inner.flat;
+        let flat = self.info.flat;
         if self.prog_type() == ProgType::Flat
             && !(flat.min as usize..=flat.max as usize).contains(&len)
         {

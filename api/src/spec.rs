@@ -170,6 +170,8 @@ pub struct ProgramSpec<'a> {
     pub(crate) name: String,
     pub(crate) fixups: Vec<(u32, RawFd)>,
     pub(crate) fd_array: Vec<RawFd>,
+    /// Maps that the program keeps alive without naming them.
+    pub(crate) bind: Vec<RawFd>,
     pub(crate) log_level: u32,
     pub(crate) log_size: u32,
     pub(crate) flat: FlatMemory,
@@ -190,6 +192,7 @@ impl<'a> ProgramSpec<'a> {
             name: String::new(),
             fixups: Vec::new(),
             fd_array: Vec::new(),
+            bind: Vec::new(),
             log_level: 0,
             log_size: 1 << 20,
             flat: FlatMemory::default(),

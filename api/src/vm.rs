@@ -2,7 +2,8 @@
 
 use crate::error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 use crate::registry::Registry;
-use bpfvisor_vmm::{BootError, CallError, Config, VmStats};
+use crate::stats::Stats;
+use bpfvisor_vmm::{BootError, CallError, Config, FaultReport, VmStats};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) struct VmInner {
     pub vmm: bpfvisor_vmm::Vm,
     pub config: Config,
     pub registry: Registry,
+    pub stats: Stats,
 }
 
 /// Settings of a VM to boot.
@@ -97,6 +99,7 @@ impl VmBuilder {
                 vmm,
                 config: self.config,
                 registry: Registry::default(),
+                stats: Stats::default(),
             }),
         })
     }
@@ -122,6 +125,12 @@ impl Vm {
     /// [`Error::Guest`]; boot another.
     pub fn is_alive(&self) -> bool {
         self.inner.vmm.is_alive()
+    }
+
+    /// Why it no longer runs, if it does not: what faulted, where, in which
+    /// program.
+    pub fn fault(&self) -> Option<Arc<FaultReport>> {
+        self.inner.vmm.fault()
     }
 
     /// Counters since boot.

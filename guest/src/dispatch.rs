@@ -41,6 +41,7 @@ pub fn execute(rt: &Runtime, vcpu: u32, sub: &Submission) -> (i32, [u64; 7]) {
         code::MAP_NEXT_KEY => map::next_key(&c),
         code::MAP_LOOKUP_AND_DELETE => map::lookup_and_delete(&c),
         code::MAP_FREEZE => map::freeze(&c),
+        code::MAP_CLEAR => map::clear(&c),
         _ => Err(errno::EINVAL),
     };
     match answer {

@@ -2,7 +2,9 @@
 mod ops;
 mod slots;
 
-pub use ops::{batch, create, delete, free, freeze, lookup, lookup_and_delete, next_key, update};
+pub use ops::{
+    batch, clear, create, delete, free, freeze, lookup, lookup_and_delete, next_key, update,
+};
 pub use slots::Owner;
 use slots::ProgSlots;
 
@@ -90,6 +92,11 @@ impl MapObject {
         }))
     }
 
+    /// The host's name for it.
+    pub fn handle(&self) -> u32 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
     /// The map's type.
     pub fn map_type(&self) -> MapType {
         self.map.geometry().map_type
@@ -142,7 +149,7 @@ impl MapObject {
         let geo = self.map.geometry();
         let direct = geo.map_type == MapType::Array;
         MapDesc {
-            handle: self.handle.load(Ordering::Relaxed),
+            handle: self.handle(),
             map_type: geo.map_type,
             key_size: geo.key_size,
             value_size: geo.value_size,

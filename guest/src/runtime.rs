@@ -3,6 +3,7 @@ use crate::clock::Clock;
 use crate::dispatch;
 use crate::hal::{Machine, Shared};
 use crate::helpers;
+use crate::map::MapObject;
 use crate::memory;
 use crate::object::{Grace, Table};
 use crate::program::{Arena, Full};
@@ -120,8 +121,11 @@ impl Runtime {
             memory::lock_word(held).store(0, Ordering::Release);
         }
         for (at, map) in state.reserved.lock().drain(..) {
+            let m = memory::map(map);
             // It can only fail for an address that is no record any more.
-            let _ = memory::map(map).map.commit(at, 0, true);
+            if m.map.commit(at, 0, true) == Ok(true) {
+                self.wake_consumer(m);
+            }
         }
         self.grace.leave(vcpu);
         if state.queue.phase() == Phase::Program as u32 && state.queue.poll().is_some() {
@@ -130,6 +134,12 @@ impl Runtime {
                 .queue
                 .complete(self.machine, -errno::ETIMEDOUT, [0; 7]);
         }
+    }
+
+    /// Has the host wake the consumer of a ring buffer, who sleeps.
+    #[cold]
+    pub(crate) fn wake_consumer(&self, map: &MapObject) {
+        self.machine.out(port::RECORD, map.handle());
     }
 
     /// Puts the way into compiled code in its place, once.

@@ -172,7 +172,7 @@ fn a_batch_of_updates_counts_what_it_did() {
         assert_eq!((c.status, c.val[0]), (-errno::E2BIG, 2));
         let (k, v) = (w.alloc(64), w.alloc(64));
         let c = w.call(code::MAP_BATCH, [m.into(), batch::LOOKUP, k, v, 4, 0, 0]);
-        assert_eq!((c.status, c.val[0]), (-errno::ENOENT, 4));
+        assert_eq!((c.status, c.val[0]), (0, 4));
         assert_eq!(
             w.get(v, 16),
             [3, 3, 3, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0]

@@ -1,5 +1,6 @@
 //! Shared parts of the tests that need more than one crate.
 
+pub mod attack;
 pub mod capture;
 pub mod fuzz;
 pub mod generate;

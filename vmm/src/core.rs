@@ -10,11 +10,14 @@ use std::time::Duration;
 use bpfvisor_abi::ring::Completion;
 
 use crate::alloc::Arena;
+use crate::bell::Bells;
 use crate::config::Config;
 use crate::error::CallError;
-use crate::fault::FaultReport;
+use crate::fault::{Cause, FaultReport};
 use crate::lane::{Lane, Turn};
 use crate::object::Grave;
+use crate::programs::Programs;
+use crate::rest::Rest;
 use crate::shared::SharedMemory;
 
 #[derive(Debug)]
@@ -24,10 +27,14 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<SharedMemory>,
     pub(crate) arena: Arc<Arena>,
     pub(crate) lanes: Vec<Lane>,
+    /// Of ring buffers with a consumer.
+    pub(crate) bells: Bells,
     pub(crate) objects: AtomicU64,
+    pub(crate) programs: Programs,
     pub(crate) graves: Mutex<Vec<Grave>>,
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
+    pub(crate) rest: Rest,
     death: OnceLock<Arc<FaultReport>>,
     next_lane: AtomicU32,
 }
@@ -42,9 +49,12 @@ impl Core {
             config,
             shared,
             lanes,
+            bells: Bells::default(),
             objects: AtomicU64::new(0),
+            programs: Programs::default(),
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
+            rest: Rest::default(),
             death: OnceLock::new(),
             next_lane: AtomicU32::new(0),
         })
@@ -68,13 +78,25 @@ impl Core {
     /// all callers.
     #[cold]
     pub(crate) fn die(&self, report: FaultReport) -> CallError {
-        let report = Arc::clone(self.death.get_or_init(|| Arc::new(report)));
+        let report = Arc::clone(self.death.get_or_init(|| Arc::new(self.blame(report))));
         for lane in &self.lanes {
             lane.done.ring();
             lane.wake.ring();
             lane.interrupt();
         }
+        self.bells.ring_all();
         CallError::Dead(report)
+    }
+
+    /// Adds program and instruction to a report.
+    fn blame(&self, mut report: FaultReport) -> FaultReport {
+        let lane = self.lanes.get(report.vcpu as usize);
+        let last = lane.and_then(Lane::last_program);
+        let blamed = last.and_then(|last| self.programs.blame(report.registers.rip, last));
+        if let (Some((name, insn)), true) = (blamed, report.cause != Cause::Shutdown) {
+            (report.program, report.insn) = (Some(name), insn);
+        }
+        report
     }
 
     /// A free lane, the first if possible so that the other vCPUs may sleep; or

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -22,9 +22,14 @@ impl Doorbell {
         let _ = self.0.write(1);
     }
 
-    /// Sleeps until rung, for `limit` at most, or until a signal arrives.
     /// Takes all pending rings.
-    pub(crate) fn wait(&self, limit: Option<Duration>) {
+    pub(crate) fn clear(&self) {
+        let _ = self.0.read();
+    }
+
+    /// Sleeps until rung, for `limit` at most, or until a signal arrives.
+    /// Takes all pending rings; false if there were none.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> bool {
         let mut poll = libc::pollfd {
             fd: self.0.as_raw_fd(),
             events: libc::POLLIN,
@@ -38,6 +43,13 @@ impl Doorbell {
         // SAFETY: `poll` is one valid entry and `limit` is null or points to a
         // timespec, both alive during the call.
         unsafe { libc::ppoll(&mut poll, 1, limit, std::ptr::null()) };
-        let _ = self.0.read();
+        self.0.read().is_ok()
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the eventfd is open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }

@@ -84,6 +84,7 @@ impl Registry {
         self.hangups
             .ctl(ControlOperation::Add, kept.as_raw_fd(), event)
             .map_err(os("watch a descriptor"))?;
+        object.opened();
         let object = Arc::clone(object);
         table.by_inode.insert(
             key,
@@ -135,6 +136,7 @@ impl Registry {
             }
         }
         drop(table);
+        gone.iter().for_each(|export| export.object.closed());
         Ok(())
     }
 }

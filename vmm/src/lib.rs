@@ -18,6 +18,7 @@
 //! guest can write.
 
 pub mod alloc;
+mod bell;
 mod boot;
 mod clock;
 pub mod config;
@@ -40,8 +41,10 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+mod programs;
 mod random;
 mod registers;
+mod rest;
 mod ring;
 pub mod shared;
 mod signal;
@@ -54,6 +57,7 @@ mod vm;
 mod testing;
 
 pub use alloc::Block;
+pub use bell::Bell;
 pub use bpfvisor_abi as abi;
 pub use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult};
 pub use bpfvisor_abi::ring::Completion;
@@ -61,6 +65,6 @@ pub use config::Config;
 pub use error::{BootError, CallError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
-pub use object::{Kind, Object};
+pub use object::{Kind, LastClose, Object};
 pub use shared::SharedMemory;
 pub use vm::{Vm, VmStats};

@@ -5,8 +5,9 @@
 //! it must not wait behind a long request. So it digs a grave, and buries it if
 //! a vCPU is free; if none is, whoever gives one back does it.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::any::Any;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use bpfvisor_abi::op::code;
 
@@ -30,15 +31,35 @@ pub struct Object {
     kind: Kind,
     keeps: Vec<Arc<Object>>,
     storage: Option<Block>,
+    /// Descriptors made of it by [`Vm::export`](crate::Vm::export) that are open.
+    exports: AtomicU32,
+    companion: OnceLock<Companion>,
 }
 
-/// What is left of an object until the guest has let go of it.
+/// What its user keeps with an object, and lets go with it.
+struct Companion(Arc<dyn LastClose>);
+
+/// Something that lives as long as an object and is told when the last of its
+/// descriptors was closed (programs may still use the object).
+pub trait LastClose: Any + Send + Sync {
+    /// On the thread that watches all descriptors: not to wait for anything.
+    fn last_closed(&self, object: &Object);
+}
+
+impl std::fmt::Debug for Companion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Companion")
+    }
+}
+
+/// What is left of an object until the guest has let go of it, or what else the
+/// guest is to do when it can.
 #[derive(Debug)]
 pub(crate) struct Grave {
+    op: u32,
     handle: u32,
-    kind: Kind,
     _keeps: Vec<Arc<Object>>,
-    _storage: Option<Block>,
+    storage: Option<Block>,
 }
 
 impl Object {
@@ -55,7 +76,36 @@ impl Object {
             kind,
             keeps,
             storage,
+            exports: AtomicU32::new(0),
+            companion: OnceLock::new(),
         })
+    }
+
+    /// Gives it a companion, which is dropped with it; the first stays.
+    pub fn accompany(&self, companion: Arc<dyn LastClose>) {
+        let _ = self.companion.set(Companion(companion));
+    }
+
+    pub(crate) fn opened(&self) {
+        self.exports.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn closed(&self) {
+        if self.exports.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(Companion(companion)) = self.companion.get()
+        {
+            companion.last_closed(self);
+        }
+    }
+
+    /// Has the guest empty a program array, soon.
+    pub fn clear(&self) {
+        self.core.dig(Grave {
+            op: code::MAP_CLEAR,
+            handle: self.handle,
+            _keeps: Vec::new(),
+            storage: None,
+        });
     }
 
     /// The guest's name for it.
@@ -94,24 +144,33 @@ impl Object {
 impl Drop for Object {
     fn drop(&mut self) {
         self.core.objects.fetch_sub(1, Ordering::Relaxed);
+        if self.kind == Kind::Program {
+            self.core.programs.remove(self.handle);
+        }
         if self.core.fault().is_some() {
             return;
         }
-        let grave = Grave {
+        self.core.dig(Grave {
+            op: match self.kind {
+                Kind::Program => code::PROG_UNLOAD,
+                Kind::Map => code::MAP_FREE,
+            },
             handle: self.handle,
-            kind: self.kind,
             _keeps: std::mem::take(&mut self.keeps),
-            _storage: self.storage.take(),
-        };
-        self.core.graves().push(grave);
-        self.core.unburied.store(true, Ordering::SeqCst);
-        self.core.bury();
+            storage: self.storage.take(),
+        });
     }
 }
 
 impl Core {
     fn graves(&self) -> MutexGuard<'_, Vec<Grave>> {
         self.graves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dig(&self, grave: Grave) {
+        self.graves().push(grave);
+        self.unburied.store(true, Ordering::SeqCst);
+        self.bury();
     }
 
     /// Frees dropped objects in the guest, if a lane is free. If none is, its
@@ -122,15 +181,15 @@ impl Core {
                 return;
             };
             self.unburied.store(false, Ordering::SeqCst);
-            let graves = std::mem::take(&mut *self.graves());
-            for grave in &graves {
-                let op = match grave.kind {
-                    Kind::Program => code::PROG_UNLOAD,
-                    Kind::Map => code::MAP_FREE,
-                };
+            self.rested();
+            let mut graves = std::mem::take(&mut *self.graves());
+            for grave in &mut graves {
                 let arg = [u64::from(grave.handle), 0, 0, 0, 0, 0, 0];
                 // A guest that refuses keeps its memory; a dead one is gone.
-                let _ = lane.call(self, &mut turn, (op, &arg), self.config.call_timeout);
+                let _ = lane.call(self, &mut turn, (grave.op, &arg), self.config.call_timeout);
+                if let Some(storage) = grave.storage.take() {
+                    self.lay_to_rest(storage, lane.index());
+                }
             }
             drop(turn);
             // May drop more objects, and so come back here.

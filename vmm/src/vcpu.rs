@@ -118,6 +118,9 @@ impl Running {
 
     /// Runs the guest up to its next exit and handles that.
     fn step(&mut self) -> Verdict {
+        // A kick that met this thread outside the guest would else be lost.
+        let kicked = self.lane()?.abort.load(Ordering::SeqCst);
+        self.fd.set_kvm_immediate_exit(u8::from(kicked));
         let exit = self.fd.run();
         let (port, value) = match exit {
             Ok(VcpuExit::IoOut(port, &[a, b, c, d])) => (port, u32::from_le_bytes([a, b, c, d])),
@@ -125,7 +128,7 @@ impl Running {
             Ok(VcpuExit::Shutdown) => return Err(self.ended(Cause::TripleFault, "")),
             Ok(VcpuExit::InternalError) => return Err(self.ended(Cause::KvmInternal, "")),
             Ok(other) => {
-                let text = format!("exit {other:?}");
+                let text = unexpected(&other);
                 return Err(self.ended(Cause::Protocol, &text));
             }
             Err(e) if e.errno() == libc::EINTR => return self.interrupted(),
@@ -139,6 +142,10 @@ impl Running {
             port::SLEEP => self.sleep(),
             port::NOTIFY => {
                 lane.done.ring();
+                Ok(())
+            }
+            port::RECORD => {
+                self.core.bells.ring(value);
                 Ok(())
             }
             port::POPULATE => {
@@ -213,6 +220,27 @@ impl Running {
             report.in_program = in_code(regs.rip);
         }
         Stop::Fault(Box::new(report))
+    }
+}
+
+/// What the guest did that it should not do, in words as few as may be.
+fn unexpected(exit: &VcpuExit<'_>) -> String {
+    match exit {
+        VcpuExit::IoOut(port, data) => {
+            format!("a write of {} bytes to port {port:#x}", data.len())
+        }
+        VcpuExit::IoIn(port, data) => {
+            format!("a read of {} bytes from port {port:#x}", data.len())
+        }
+        VcpuExit::MmioWrite(address, data) => {
+            let len = data.len();
+            format!("a write of {len} bytes outside memory, physical address {address:#x}")
+        }
+        VcpuExit::MmioRead(address, data) => {
+            let len = data.len();
+            format!("a read of {len} bytes outside memory, physical address {address:#x}")
+        }
+        other => format!("exit {other:?}"),
     }
 }
 

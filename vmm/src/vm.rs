@@ -10,6 +10,7 @@ use bpfvisor_abi::ring::Completion;
 use zerocopy::IntoBytes;
 
 use crate::alloc::Block;
+use crate::bell::Bell;
 use crate::boot;
 use crate::config::Config;
 use crate::core::Core;
@@ -117,11 +118,12 @@ impl Vm {
     /// # Errors
     /// [`CallError::NoMemory`].
     pub fn alloc(&self, len: u64, align: u64) -> Result<Block, CallError> {
-        self.0
-            .core
-            .arena
-            .alloc(len, align)
-            .ok_or(CallError::NoMemory { wanted: len })
+        let core = &self.0.core;
+        let block = core.arena.alloc(len, align).or_else(|| {
+            core.rested();
+            core.arena.alloc(len, align)
+        });
+        block.ok_or(CallError::NoMemory { wanted: len })
     }
 
     /// The same in the part that packets and contexts must lie in.
@@ -230,6 +232,17 @@ impl Vm {
             return Err(CallError::Invalid("an object of another VM"));
         }
         Registry::get()?.export(object)
+    }
+
+    /// The bell of a ring buffer; `None` where somebody has it already.
+    ///
+    /// # Errors
+    /// [`CallError::Os`] with EMFILE or ENFILE.
+    pub fn bell(&self, map: &Object) -> Result<Option<Bell>, CallError> {
+        Bell::new(&self.0.core, map.handle()).map_err(|e| CallError::Os {
+            step: "create an eventfd",
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+        })
     }
 
     /// The object behind a descriptor that [`Vm::export`] or any copy of it gave.

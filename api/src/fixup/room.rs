@@ -1,5 +1,6 @@
 //! Making room: a `mov` immediate that a fixup names becomes a wide load, which
-//! takes one slot more; every jump, call and function reference is mended.
+//! takes one slot more; before a call that it names comes a wide load of R1, which
+//! takes two. Every jump, call and function reference is mended.
 
 use crate::error::{CallerError, Error, Result};
 use bpf_core::insn::{Insn, op};
@@ -10,7 +11,7 @@ pub(super) struct Room {
     /// For each instruction its index before.
     pub origin: Vec<u32>,
     pub global_funcs: Vec<u32>,
-    /// Instructions that grew by one slot, sorted.
+    /// Instructions that grew, sorted; once for each slot more.
     grown: Vec<u32>,
 }
 
@@ -25,37 +26,59 @@ fn new_index(grown: &[u32], old: u32) -> usize {
     old as usize + grown.partition_point(|&g| g < old)
 }
 
-/// Turns the `mov`s at the (sorted) indices `movs` into wide loads.
-pub(super) fn make(insns: &[Insn], movs: &[u32], global_funcs: &[u32]) -> Result<Room> {
-    let mut out = Vec::with_capacity(insns.len() + movs.len());
-    let mut origin = Vec::with_capacity(insns.len() + movs.len());
+/// Makes room at the (sorted) indices `named`: `mov`s turn into wide loads,
+/// before calls R1 is loaded. A jump to such a call goes to the load.
+pub(super) fn make(insns: &[Insn], named: &[u32], global_funcs: &[u32]) -> Result<Room> {
+    let grown = growth(insns, named);
+    let mut out = Vec::with_capacity(insns.len() + grown.len());
+    let mut origin = Vec::with_capacity(insns.len() + grown.len());
     let mut second = false;
     for (i, insn) in insns.iter().enumerate() {
         let index = i as u32;
         let mended = if second {
             *insn
         } else {
-            mend(insn, index, movs)?
+            mend(insn, index, &grown)?
         };
         second = !second && insn.is_wide();
-        if movs.binary_search(&index).is_ok() {
-            out.push(Insn::new(op::LD_IMM64, insn.dst, 0, 0, insn.imm));
-            out.push(Insn::default());
-            origin.push(index);
+        if named.binary_search(&index).is_ok() {
+            let load = match is_call(insn) {
+                true => Insn::new(op::LD_IMM64, 1, 0, 0, 0),
+                false => Insn::new(op::LD_IMM64, insn.dst, 0, 0, insn.imm),
+            };
+            out.extend([load, Insn::default()]);
+            if is_call(insn) {
+                out.push(mended);
+            }
         } else {
             out.push(mended);
         }
-        origin.push(index);
+        origin.resize(out.len(), index);
     }
     Ok(Room {
         insns: out,
         origin,
         global_funcs: global_funcs
             .iter()
-            .map(|&f| new_index(movs, f) as u32)
+            .map(|&f| new_index(&grown, f) as u32)
             .collect(),
-        grown: movs.to_vec(),
+        grown,
     })
+}
+
+fn is_call(insn: &Insn) -> bool {
+    insn.opcode == op::JMP | op::CALL
+}
+
+fn growth(insns: &[Insn], named: &[u32]) -> Vec<u32> {
+    let slots = |&i: &u32| match insns.get(i as usize) {
+        Some(insn) if is_call(insn) => 2,
+        _ => 1,
+    };
+    named
+        .iter()
+        .flat_map(|i| std::iter::repeat_n(*i, slots(i)))
+        .collect()
 }
 
 /// Where an instruction keeps the distance to another one.

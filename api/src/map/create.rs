@@ -1,15 +1,17 @@
 //! Creating maps.
 
 use super::host::HostMap;
-use super::{Map, MapInfo, link};
+use super::{Map, MapCore, MapInfo, link};
 use crate::error::{CallerError, Error, HostError, Result};
+use crate::registry::Known;
 use crate::spec::MapSpec;
 use crate::vm::{Vm, object_name};
 use bpf_core::map::{Geometry, MapError};
 use bpf_core::uapi::{MapType, errno, map_flags};
 use bpfvisor_vmm::{Block, MapRecord};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 
 impl Vm {
     /// Creates a map.
@@ -20,8 +22,20 @@ impl Vm {
     /// EOPNOTSUPP for types without a meaning here.
     #[doc(alias = "BPF_MAP_CREATE")]
     pub fn create_map(&self, spec: MapSpec) -> Result<Map> {
+        let inner = spec.inner.clone();
+        let (core, fd) = self.new_map(spec, inner.as_ref().map(Map::core))?;
+        Ok(Map::new(core, fd))
+    }
+
+    /// [`Vm::create_map`], with the template of a map of maps and the result in
+    /// parts.
+    pub(crate) fn new_map(
+        &self,
+        spec: MapSpec,
+        inner: Option<&MapCore>,
+    ) -> Result<(MapCore, OwnedFd)> {
         let vm = &self.inner;
-        let geometry = geometry(&spec, self.vcpus())?;
+        let geometry = geometry(&spec, inner.is_some(), self.vcpus())?;
         let mut record = map_record(&spec, &geometry)?;
         let storage = self.storage(&geometry)?;
         (record.storage, record.storage_len) = (storage.offset(), storage.len());
@@ -29,26 +43,33 @@ impl Vm {
             record.seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         }
         let mut keeps = Vec::new();
-        if let Some(inner) = &spec.inner {
-            if inner.inner.vm.id() != self.id() {
-                return Err(other_vm(&inner.as_fd()));
+        if let Some(inner) = inner {
+            if inner.vm.id() != self.id() {
+                return Err(other_vm());
             }
-            record.inner = inner.inner.object.handle();
-            keeps.push(inner.inner.object.clone());
+            record.inner = inner.object.handle();
+            keeps.push(inner.object.clone());
         }
         let object = vm
             .vmm
             .create_map(record, storage, keeps)
             .map_err(|e| vm.failed("create map", e))?;
+        let links = Arc::new(link::Links::new(spec.map_type));
+        object.accompany(links.clone());
         let info = Arc::new(MapInfo {
+            id: vm.registry.next_map_id(),
             reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
             name: spec.name,
             geometry,
-            links: link::Links::default(),
+            frozen: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            links: Arc::downgrade(&links),
+            scratch: Mutex::new(None),
         });
-        vm.registry.add(&object, info.clone());
+        vm.registry.add(&object, Known::Map(info.clone()));
         let fd = vm.vmm.export(&object).map_err(|e| vm.failed("map fd", e))?;
-        Ok(Map::new(self, object, info, fd))
+        let vm = self.clone();
+        Ok((MapCore { vm, object, info }, fd))
     }
 
     fn storage(&self, geometry: &Geometry) -> Result<Block> {
@@ -60,9 +81,9 @@ impl Vm {
     }
 }
 
-fn geometry(spec: &MapSpec, vcpus: u32) -> Result<Geometry> {
+fn geometry(spec: &MapSpec, has_inner: bool, vcpus: u32) -> Result<Geometry> {
     let is_outer = matches!(spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
-    if is_outer != spec.inner.is_some() {
+    if is_outer != has_inner {
         return Err(Error::argument(format!(
             "map {:?} of type {}: {}",
             spec.name,
@@ -125,9 +146,9 @@ fn map_record(spec: &MapSpec, geometry: &Geometry) -> Result<MapRecord> {
     })
 }
 
-fn other_vm(fd: &BorrowedFd<'_>) -> Error {
+fn other_vm() -> Error {
     CallerError::Create {
-        what: format!("fd {} belongs to another VM", fd.as_raw_fd()),
+        what: "the inner map belongs to another VM".into(),
         errno: errno::EXDEV,
     }
     .into()

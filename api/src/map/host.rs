@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::vm::VmInner;
-use bpf_core::map::{Fields, Geometry, MapError, MapReader, ReadError, Region};
+use bpf_core::map::{Fields, Geometry, MapError, MapReader, ReadError, Region, RingConsumer};
 use bpfvisor_vmm::Object;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -46,6 +46,16 @@ impl HostMap {
         MapReader::new(*geometry, region, seed, fields)
             .ok()
             .map(Self)
+    }
+
+    /// The storage.
+    pub fn region(&self) -> &Region {
+        self.0.region()
+    }
+
+    /// The consumer's end of a ring buffer.
+    pub fn consumer(&self) -> Option<RingConsumer> {
+        self.0.consumer()
     }
 
     /// Copies a value out; `None` where the guest must be asked.

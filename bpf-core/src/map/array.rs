@@ -91,11 +91,7 @@ impl Array {
     /// The checks that updates of arrays begin with; gives the index.
     #[inline]
     fn check_update(&self, key: &[u8], flags: u64) -> Result<u32, MapError> {
-        if self.per_cpu() {
-            if flags > f::EXIST {
-                return Err(MapError::FLAGS);
-            }
-        } else if flags & !f::F_LOCK > f::EXIST {
+        if flags & !f::F_LOCK > f::EXIST {
             return Err(MapError::FLAGS);
         }
         if self.only_any() && flags != f::ANY {
@@ -144,6 +140,9 @@ impl Array {
     pub(super) fn update_all(&self, key: &[u8], values: &[u8], flags: u64) -> Result<(), MapError> {
         if !self.per_cpu() {
             return self.update(0, key, values, flags);
+        }
+        if flags > f::EXIST {
+            return Err(MapError::FLAGS);
         }
         let index = self.check_update(key, flags)?;
         let step = round8(self.value_size) as usize;
@@ -266,19 +265,18 @@ impl Array {
             .min(self.max_entries);
         let mut count = 0;
         for (k, v) in keys.chunks_exact_mut(4).zip(values.chunks_exact_mut(step)) {
+            while self.slots && index < self.max_entries && self.slot(index) == 0 {
+                index += 1;
+            }
             if index == self.max_entries {
-                break;
+                return Ok((count, None));
             }
-            if !(self.slots && self.slot(index) == 0) {
-                self.copy(index, v)?;
-                k.copy_from_slice(&index.to_le_bytes());
-                count += 1;
-            }
+            self.copy(index, v)?;
+            k.copy_from_slice(&index.to_le_bytes());
+            count += 1;
             index += 1;
         }
-        Ok((
-            count,
-            (index < self.max_entries).then_some(u64::from(index)),
-        ))
+        // As in Linux, the end is found only by looking for one more.
+        Ok((count, Some(u64::from(index))))
     }
 }

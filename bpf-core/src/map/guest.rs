@@ -198,7 +198,7 @@ impl Map {
 
     /// `bpf_ringbuf_submit` (or `_discard`) of a reserved address. `flags` are
     /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP`. `Ok(true)`: the consumer
-    /// is to be woken. `EINVAL` where the address is no record of this buffer.
+    /// sleeps and is to be woken. `EINVAL` where the address is no record of this buffer.
     pub fn commit(&self, addr: u64, flags: u64, discard: bool) -> Result<bool, MapError> {
         match &self.store {
             Store::Ring(r) => r.commit(addr, flags, discard),

@@ -44,12 +44,17 @@ const MAX_RECORD: u64 = u32::MAX as u64 / 4;
 
 /// The consumer's position.
 const CONSUMER: u64 = 0;
+/// Not 0 while the consumer sleeps, or is about to, and wants to be woken. A
+/// producer that wakes it takes the mark.
+const ASLEEP: u64 = 8;
 /// The producers' position: behind the last reserved record.
 const PRODUCER: u64 = PAGE;
 /// The oldest record that was not committed when last looked at.
 const PENDING: u64 = PAGE + 8;
 /// The producers' lock.
 const LOCK: u64 = PAGE + 16;
+/// Records for which there was no room.
+const LOST: u64 = PAGE + 24;
 
 /// A ring buffer's storage.
 #[derive(Clone)]
@@ -73,6 +78,14 @@ impl Ring {
     }
 
     pub(super) fn reserve(&self, size: u64) -> Option<u64> {
+        let off = self.take(size);
+        if off.is_none() {
+            self.region.fetch_add_u64(LOST, 1);
+        }
+        Some(self.region.addr(off? + HEADER))
+    }
+
+    fn take(&self, size: u64) -> Option<u64> {
         if size > MAX_RECORD || (size + HEADER).next_multiple_of(8) > self.l.mask + 1 {
             return None;
         }
@@ -81,7 +94,7 @@ impl Ring {
         }
         let off = self.advance(size as u32);
         self.region.unlock(LOCK);
-        Some(self.region.addr(off? + HEADER))
+        off
     }
 
     /// Makes a busy record, with the lock held. Gives its offset.
@@ -137,7 +150,8 @@ impl Ring {
         self.region
             .swap_u32(off, if discard { len | DISCARD } else { len });
         let waits_for_this = self.region.load_u64(CONSUMER) & self.l.mask == off - self.l.data;
-        Ok(flags & rf::FORCE_WAKEUP != 0 || (waits_for_this && flags & rf::NO_WAKEUP == 0))
+        let wake = flags & rf::FORCE_WAKEUP != 0 || (waits_for_this && flags & rf::NO_WAKEUP == 0);
+        Ok(wake && self.region.load_u32(ASLEEP) != 0 && self.region.swap_u32(ASLEEP, 0) != 0)
     }
 
     pub(super) fn output(&self, data: &[u8], flags: u64) -> Result<bool, MapError> {
@@ -175,8 +189,10 @@ impl Ring {
 ///
 /// # Waiting
 /// When [`RingConsumer::next`] says that there is nothing, it has published its
-/// position and looked again. A producer that commits the next record then sees
-/// that the consumer waits and asks for it to be woken.
+/// position and looked again. Before it sleeps, the consumer says so with
+/// [`RingConsumer::set_asleep`] and looks once more: either it finds the next
+/// record, or the producer that commits that finds the mark and has it woken. A
+/// consumer that doesn't sleep is never woken, which would cost an exit.
 pub struct RingConsumer {
     ring: Ring,
     position: u64,
@@ -251,6 +267,34 @@ impl RingConsumer {
             self.ring.region.swap_u64(CONSUMER, self.position);
             self.published = self.position;
         }
+    }
+
+    /// Says whether the consumer is about to sleep, or has stopped to.
+    pub fn set_asleep(&mut self, asleep: bool) {
+        self.publish();
+        self.ring.region.swap_u32(ASLEEP, u32::from(asleep));
+    }
+
+    /// How many records found no room since the map was created: what the
+    /// producers say.
+    pub fn lost(&self) -> u64 {
+        self.ring.region.load_u64(LOST)
+    }
+
+    /// Whether the next record is committed.
+    pub fn ready(&self) -> bool {
+        let header = self.ring.region.load_u32(self.ring.record(self.position));
+        self.available() != 0 && header & BUSY == 0
+    }
+
+    /// Bytes of records between the consumer and the producers.
+    pub fn available(&self) -> u64 {
+        let there = self
+            .ring
+            .region
+            .load_u64(PRODUCER)
+            .wrapping_sub(self.position);
+        there.min(self.ring.l.mask + 1)
     }
 
     fn settled(&mut self, producer: u64) -> bool {

@@ -45,6 +45,9 @@ pub mod port {
     pub const FAULT: u16 = 0x514;
     /// The vCPU stopped on request.
     pub const STOPPED: u16 = 0x518;
+    /// A record was committed to the ring buffer whose handle is in EAX, and its
+    /// consumer sleeps.
+    pub const RECORD: u16 = 0x51c;
 }
 
 /// What a fault handler leaves on the CPL0 stack: it pushes an error code of 0

@@ -41,6 +41,9 @@ pub mod code {
     /// offset, count, position, element flags; val: count done, next position.
     /// Lookups end with ENOENT; the count is then still right.
     pub const MAP_BATCH: u32 = 24;
+    /// arg: handle of a program array: empty it, as Linux does when its last
+    /// descriptor is closed. Others stay as they are.
+    pub const MAP_CLEAR: u32 = 25;
 }
 
 /// Selectors of [`code::MAP_BATCH`].
@@ -172,7 +175,9 @@ pub struct LoadRecord {
     pub flags: u32,
     /// In: instruction slots.
     pub insn_cnt: u32,
-    /// In: offset of the instructions.
+    /// In: offset of the instructions. Out, where they were compiled: in their
+    /// place, for each its code's offset from `jited_addr` as `u32`, `u32::MAX`
+    /// for those that have none.
     pub insns: u64,
     /// In: offset of the log buffer.
     pub log: u64,

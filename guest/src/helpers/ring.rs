@@ -10,12 +10,13 @@ const INDEX: u64 = 0xffff_ffff;
 const CTXLEN: u64 = 0xf_ffff << 32;
 
 /// `bpf_ringbuf_output(ringbuf, data, size, flags)`.
-pub fn output(_env: &Env<'_>, [map, data, size, flags, _]: Args) -> Result<(), i32> {
+pub fn output(env: &Env<'_>, [map, data, size, flags, _]: Args) -> Result<(), i32> {
     let m = memory::map(map);
-    m.map
-        .output(bytes(data, size), flags)
-        .map(|_| ())
-        .map_err(|e| e.errno)
+    let wake = m.map.output(bytes(data, size), flags);
+    if wake.map_err(|e| e.errno)? {
+        env.rt.wake_consumer(m);
+    }
+    Ok(())
 }
 
 /// `bpf_ringbuf_reserve(ringbuf, size, flags)`: null where there is no room.
@@ -49,8 +50,11 @@ fn commit(env: &Env<'_>, at: u64, flags: u64, discard: bool) -> u64 {
     let mut reserved = v.reserved.lock();
     if let Some(i) = reserved.iter().rposition(|r| r.0 == at) {
         let (_, map) = reserved.swap_remove(i);
+        let m = memory::map(map);
         // Neither function returns anything to the program.
-        let _ = memory::map(map).map.commit(at, flags, discard);
+        if m.map.commit(at, flags, discard) == Ok(true) {
+            env.rt.wake_consumer(m);
+        }
     }
     0
 }

@@ -1,6 +1,7 @@
 //! The host's map operations ([`bpfvisor_abi::op::code`]).
 use super::MapObject;
 use crate::dispatch::{Answer, Call};
+use crate::hal::headroom;
 use crate::object::Object;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -16,6 +17,12 @@ const OK: Answer = Ok([0; 7]);
 /// `MAP_CREATE`.
 pub fn create(c: &Call<'_>) -> Answer {
     let rec: MapRecord = c.rt.shared.read(c.arg[0]).ok_or(errno::EFAULT)?;
+    // Of maps only the tables of tail calls lie in the heap.
+    let table = match MapType::from_u32(rec.map_type) {
+        Some(MapType::ProgArray) => rec.max_entries as usize * size_of::<u64>(),
+        _ => 0,
+    };
+    headroom(table)?;
     let map = MapObject::new(c.rt, &rec)?;
     let object = Object::Map(Arc::clone(&map));
     let handle = c.rt.objects.insert(object).ok_or(errno::ENOMEM)?;
@@ -23,9 +30,12 @@ pub fn create(c: &Call<'_>) -> Answer {
     Ok([u64::from(handle), 0, 0, 0, 0, 0, 0])
 }
 
-/// `MAP_FREE`.
+/// `MAP_FREE`. A program array lets its programs go: one of them may refer to the
+/// array, and neither would ever be dropped.
 pub fn free(c: &Call<'_>) -> Answer {
-    let inner = map(c)?.inner;
+    let map = map(c)?;
+    empty(c, map);
+    let inner = map.inner;
     if inner != 0 {
         c.rt.objects.remove(inner, &c.rt.grace, c.vcpu);
     }
@@ -33,6 +43,12 @@ pub fn free(c: &Call<'_>) -> Answer {
         true => OK,
         false => Err(errno::EBADF),
     }
+}
+
+/// `MAP_CLEAR`.
+pub fn clear(c: &Call<'_>) -> Answer {
+    empty(c, map(c)?);
+    OK
 }
 
 /// `MAP_FREEZE`.
@@ -108,6 +124,9 @@ fn batch_of(c: &Call<'_>, done: &mut [u64; 7]) -> Done {
         LOOKUP => map(c)?,
         _ => writable(c)?,
     };
+    if count == 0 {
+        return Ok(());
+    }
     let (key_size, value_size) = sizes(m);
     let keys_len = key_size * u64::from(count);
     let values_len = value_size
@@ -186,6 +205,14 @@ fn set_prog(c: &Call<'_>, m: &MapObject, key: &[u8], prog: Option<Arc<crate::pro
     };
     if let Some(old) = slots.replace(u32::from_le_bytes(index), prog) {
         c.rt.grace.retire(c.vcpu, Box::new(old));
+    }
+}
+
+/// Empties a program array.
+fn empty(c: &Call<'_>, m: &MapObject) {
+    for index in m.progs.iter().flat_map(|p| p.taken()) {
+        // An index that is empty by now is as good.
+        let _ = delete_one(c, m, &index.to_le_bytes());
     }
 }
 

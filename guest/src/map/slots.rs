@@ -3,6 +3,7 @@ use crate::program::Prog;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use bpf_core::uapi::ProgType;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
@@ -50,6 +51,11 @@ impl ProgSlots {
     /// The program in a slot.
     pub fn get(&self, index: u32) -> Option<Arc<Prog>> {
         self.progs.lock().get(&index).cloned()
+    }
+
+    /// The indices of slots that hold a program.
+    pub fn taken(&self) -> Vec<u32> {
+        self.progs.lock().keys().copied().collect()
     }
 
     /// Puts a program into a slot (or takes it out) and gives back the one that

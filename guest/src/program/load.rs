@@ -2,8 +2,10 @@
 use super::{Compiled, Full, Prog, license, log};
 use crate::Runtime;
 use crate::dispatch::{Answer, Call};
+use crate::hal::headroom;
 use crate::map::Owner;
 use crate::object::Object;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,6 +16,7 @@ use bpf_core::uapi::{ProgType, errno, limits};
 use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
 use bpfvisor_abi::boot::boot_flags;
 use bpfvisor_abi::op::LoadRecord;
+use zerocopy::IntoBytes;
 
 /// Bit of `LoadRecord::verdict_flags`.
 const UNSUPPORTED: u32 = 1;
@@ -49,6 +52,8 @@ pub fn unload(c: &Call<'_>) -> Answer {
 fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let prog_type = ProgType::from_u32(rec.prog_type)
         .ok_or_else(|| refuse(errno::EINVAL, "no such program type"))?;
+    let memory = || refuse(errno::ENOMEM, "the VM's heap has no room for the program");
+    headroom(rec.insn_cnt as usize * PER_INSN).map_err(|_| memory())?;
     let insns = instructions(rt, rec)?;
     let program = judge(rt, rec, prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
@@ -89,6 +94,10 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let full = || refuse(errno::ENOMEM, "the VM has too many objects");
     rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
 }
+
+/// Heap that verification (but for its states) and compilation of an instruction
+/// take at the same time, with some to spare.
+const PER_INSN: usize = 256;
 
 /// The program as the host wrote it.
 fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
@@ -184,14 +193,12 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     let span = placed.map_err(|e| match e {
         Unplaced::Full => refuse(errno::ENOMEM, "the code region is full"),
         Unplaced::Jit(JitError::TooLarge) => refuse(errno::E2BIG, "the code is too large"),
-        Unplaced::Jit(JitError::Unsupported(i)) => Reject {
-            insn: program.origin.get(i as usize).copied(),
-            ..refuse(errno::EINVAL, "no code can be made for this instruction")
-        },
+        Unplaced::Jit(JitError::Unsupported(i)) => uncompiled(program, i),
     })?;
     rec.jit_ns = rt.clock.now().wrapping_sub(start);
     rec.jited_len = span.len as u32;
     rec.jited_addr = span.addr;
+    tell_offsets(rt, rec, &program.origin, &offsets);
     Ok(Compiled {
         arena: Arc::clone(&rt.arena),
         span,
@@ -199,6 +206,40 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
         tail_entry,
         offsets: offsets.into_boxed_slice(),
     })
+}
+
+/// No code can be made for an instruction of the program as it was rewritten.
+fn uncompiled(program: &Program, index: u32) -> Reject {
+    let at = index as usize;
+    let insn = program.origin.get(at).copied();
+    let mut slots = program.insns.iter().skip(at);
+    let text = slots.next().map(|i| match i.decode(slots.next()) {
+        Ok(op) => format!("{op}"),
+        Err(e) => format!("{e}"),
+    });
+    let text = text.unwrap_or_default();
+    Reject {
+        errno: errno::EOPNOTSUPP,
+        insn,
+        reason: format!(
+            "no code can be made for instruction {}: {text}",
+            insn.unwrap_or(index)
+        ),
+        unsupported: true,
+    }
+}
+
+/// Leaves, in the place of the instructions, where the code of each begins, so
+/// that the host can tell which one an address belongs to.
+fn tell_offsets(rt: &Runtime, rec: &LoadRecord, origin: &[u32], offsets: &[u32]) {
+    let mut told = alloc::vec![u32::MAX; rec.insn_cnt as usize];
+    for (&from, &offset) in origin.iter().zip(offsets) {
+        if let Some(place) = told.get_mut(from as usize) {
+            *place = offset.min(*place);
+        }
+    }
+    // The instructions were read from there: it is inside.
+    let _ = rt.shared.copy_in(rec.insns, told.as_bytes());
 }
 
 enum Unplaced {

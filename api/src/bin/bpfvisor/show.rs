@@ -30,6 +30,11 @@ fn has_contents(name: &str, map: &Map) -> bool {
 
 /// Prints a map.
 pub fn map(name: &str, map: &Map) -> Result<()> {
+    if map.map_type() == MapType::Ringbuf {
+        let (records, bytes, dropped) = records(map)?;
+        println!("map {name} (ringbuf): {records} records, {bytes} bytes, {dropped} dropped");
+        return Ok(());
+    }
     if !has_contents(name, map) {
         return Ok(());
     }
@@ -62,8 +67,21 @@ pub fn map(name: &str, map: &Map) -> Result<()> {
     Ok(())
 }
 
+/// Takes all records out of a ring buffer: how many there were, their bytes, and
+/// how many found no room.
+fn records(map: &Map) -> Result<(usize, usize, u64)> {
+    let mut ring = map.ring_buffer()?;
+    let mut bytes = 0;
+    let records = ring.drain(|record| bytes += record.len());
+    Ok((records, bytes, ring.dropped()))
+}
+
 /// The map's elements as JSON.
 pub fn json(map: &Map) -> Result<Value> {
+    if map.map_type() == MapType::Ringbuf {
+        let (records, bytes, dropped) = records(map)?;
+        return Ok(json!({"records": records, "bytes": bytes, "dropped": dropped}));
+    }
     let mut elements = Vec::new();
     if has_contents("", map) {
         for element in map.iter() {

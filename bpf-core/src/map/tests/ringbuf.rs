@@ -18,6 +18,7 @@ fn records_come_in_order_of_reservation() {
     let mut c = p.host.consumer().unwrap();
     let mut out = Vec::new();
     assert_eq!(c.next(&mut out), Ok(false));
+    c.set_asleep(true);
     let a = p.map.reserve(5).unwrap();
     let b = p.map.reserve(16).unwrap();
     assert_eq!(p.map.query(ring_flags::AVAIL_DATA), 40);
@@ -44,6 +45,13 @@ fn records_come_in_order_of_reservation() {
     assert_eq!(c.next(&mut out), Ok(false), "discarded records are skipped");
     assert_eq!(p.map.query(ring_flags::CONS_POS), 56);
     assert_eq!(p.map.output(b"x", ring_flags::NO_WAKEUP), Ok(false));
+    assert_eq!(
+        p.map.output(b"y", ring_flags::FORCE_WAKEUP),
+        Ok(false),
+        "it is awake already"
+    );
+    c.set_asleep(true);
+    assert_eq!(p.map.output(b"y", 0), Ok(false), "x is what it waits for");
     assert_eq!(p.map.output(b"y", ring_flags::FORCE_WAKEUP), Ok(true));
     assert_eq!(errno_of(p.map.output(b"y", 4)), errno::EINVAL);
     assert_eq!(errno_of(p.map.commit(a, 0, false)), errno::EINVAL);
@@ -62,6 +70,7 @@ fn the_ring_is_full_when_linux_says_so() {
     let a = p.map.reserve(u64::from(SIZE) - 16).unwrap();
     assert_eq!(p.map.reserve(0), None);
     assert_eq!(errno_of(p.map.output(&[], 0)), errno::EAGAIN);
+    assert_eq!(p.host.consumer().unwrap().lost(), 4);
     p.map.commit(a, 0, true).unwrap();
     assert_eq!(p.map.reserve(0), None, "nothing was consumed yet");
     let mut c = p.host.consumer().unwrap();
@@ -72,6 +81,48 @@ fn the_ring_is_full_when_linux_says_so() {
     );
     assert_eq!(errno_of(p.map.sys_lookup(&[], &mut [], 0)), errno::ENOTSUPP);
     assert_eq!(errno_of(p.map.sys_lookup(&[], &mut [], 1)), errno::EINVAL);
+}
+
+/// A consumer that sleeps whenever there is nothing is woken for every record.
+#[test]
+fn no_wake_up_is_lost() {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+    let p = ring();
+    let mut c = p.host.consumer().unwrap();
+    let (bell, rung) = channel();
+    let total = 20_000u32;
+    thread::scope(|s| {
+        let p = &p;
+        s.spawn(move || {
+            for i in 0..total {
+                loop {
+                    match p.map.output(&i.to_le_bytes(), 0) {
+                        Ok(true) => bell.send(()).unwrap(),
+                        Ok(false) => {}
+                        Err(_) => {
+                            thread::yield_now();
+                            continue;
+                        }
+                    }
+                    break;
+                }
+            }
+        });
+        let mut out = Vec::new();
+        for i in 0..total {
+            while !c.next(&mut out).unwrap() {
+                c.set_asleep(true);
+                if c.next(&mut out).unwrap() {
+                    c.set_asleep(false);
+                    break;
+                }
+                rung.recv_timeout(Duration::from_secs(10))
+                    .expect("a wake-up");
+            }
+            assert_eq!(out, i.to_le_bytes());
+        }
+    });
 }
 
 #[test]

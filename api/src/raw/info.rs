@@ -1,0 +1,131 @@
+//! `BPF_OBJ_GET_INFO_BY_FD` and `BPF_ENABLE_STATS`.
+
+use super::UserMemory;
+use super::attr::{EnableStats, GetInfo, MapInfo, ProgInfo};
+use super::call::{Call, Result, answer, fd, invalid, refuse};
+use crate::map::MapCore;
+use crate::program::ProgramCore;
+use bpf_core::uapi::errno;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering::Relaxed;
+use zerocopy::{FromBytes, IntoBytes};
+
+const EBADFD: i32 = 77;
+
+pub(super) fn info<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
+    let attr: GetInfo = call.get()?;
+    let vm = call.session.vm();
+    let bytes = match ProgramCore::from_fd(vm, fd(attr.bpf_fd)) {
+        Ok(program) => prog_info(call, &attr, &program)?,
+        Err(e) if e.errno() == errno::EINVAL => {
+            let map = MapCore::from_fd(vm, fd(attr.bpf_fd))
+                .map_err(|_| invalid(format!("fd {} is neither map nor program", attr.bpf_fd)))?;
+            call.read_struct(attr.info, attr.info_len, size_of::<MapInfo>())?;
+            map_info(&map).as_bytes().to_vec()
+        }
+        // Not EBADF: so it has always been.
+        Err(e) if e.errno() == errno::EBADF => return Err(refuse(EBADFD, e.to_string())),
+        Err(e) => return Err(e.into()),
+    };
+    let len = bytes.len().min(attr.info_len as usize);
+    call.write(attr.info, &bytes[..len])?;
+    call.put(offset_of!(GetInfo, info_len), len as u32);
+    Ok(0)
+}
+
+pub(super) fn enable_stats<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
+    let attr: EnableStats = call.get()?;
+    if attr.r#type != 0 {
+        return Err(invalid("only BPF_STATS_RUN_TIME is counted"));
+    }
+    let fd = call.session.vm().inner.stats.enable();
+    answer(fd.map_err(|e| {
+        let errno = e.raw_os_error().unwrap_or(errno::EMFILE);
+        refuse(errno, format!("no descriptor for the statistics: {e}"))
+    })?)
+}
+
+fn name(text: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().zip(text.bytes().take(15)) {
+        *to = from;
+    }
+    out
+}
+
+fn map_info(map: &MapCore) -> MapInfo {
+    let geometry = map.geometry();
+    MapInfo {
+        r#type: geometry.map_type as u32,
+        id: map.info.id,
+        key_size: geometry.key_size,
+        value_size: geometry.value_size,
+        max_entries: geometry.max_entries,
+        map_flags: geometry.flags,
+        name: name(&map.info.name),
+        map_extra: geometry.map_extra,
+        ..MapInfo::default()
+    }
+}
+
+/// Also fills the arrays that the caller's structure names.
+fn prog_info<M: UserMemory>(
+    call: &Call<'_, M>,
+    attr: &GetInfo,
+    program: &ProgramCore,
+) -> Result<Vec<u8>> {
+    let given = call.read_struct(attr.info, attr.info_len, size_of::<ProgInfo>())?;
+    let asked = ProgInfo::read_from_bytes(&given).unwrap_or_default();
+    let known = &program.info;
+    let mut info = ProgInfo {
+        r#type: known.prog_type as u32,
+        id: known.id,
+        tag: known.tag,
+        jited_prog_insns: asked.jited_prog_insns,
+        xlated_prog_insns: asked.xlated_prog_insns,
+        map_ids: asked.map_ids,
+        load_time: known.loaded_at.as_nanos() as u64,
+        name: name(&known.name),
+        _gpl_compatible: known.gpl.into(),
+        run_time_ns: known.run_ns.load(Relaxed),
+        run_cnt: known.run_count.load(Relaxed),
+        verified_insns: known.load.processed,
+        jited_prog_len: known.load.jited_len,
+        xlated_prog_len: known.load.xlated_insns.saturating_mul(8),
+        nr_map_ids: known.map_ids.len() as u32,
+        ..ProgInfo::default()
+    };
+    let ids = known.map_ids.as_slice();
+    give(
+        call,
+        asked.map_ids,
+        asked.nr_map_ids as usize * 4,
+        ids.as_bytes(),
+    )?;
+    if asked.xlated_prog_len != 0 {
+        let bytes = program.xlated()?;
+        info.xlated_prog_len = bytes.len() as u32;
+        give(
+            call,
+            asked.xlated_prog_insns,
+            asked.xlated_prog_len as usize,
+            &bytes,
+        )?;
+    }
+    if asked.jited_prog_len != 0 {
+        let bytes = program.jited()?;
+        info.jited_prog_len = bytes.len() as u32;
+        give(
+            call,
+            asked.jited_prog_insns,
+            asked.jited_prog_len as usize,
+            &bytes,
+        )?;
+    }
+    Ok(info.as_bytes().to_vec())
+}
+
+/// Copies as much as the caller has room for.
+fn give<M: UserMemory>(call: &Call<'_, M>, addr: u64, room: usize, bytes: &[u8]) -> Result<()> {
+    call.write(addr, &bytes[..bytes.len().min(room)])
+}

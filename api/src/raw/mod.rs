@@ -1,0 +1,149 @@
+//! The system call itself: commands and the bytes of `union bpf_attr`.
+//!
+//! [`bpf`] takes what `bpf(2)` takes and answers what it answers: a descriptor,
+//! 0, or Linux's errno, for which there is also a sentence here. The attributes
+//! hold addresses; whose memory they mean is for a [`UserMemory`] to say.
+//!
+//! ```no_run
+//! use bpfvisor::raw::{self, Session, Space};
+//! use bpfvisor::uapi::Cmd;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let vm = bpfvisor::Vm::builder().boot()?;
+//! let session = Session::new(&vm, Space::new(0x1000, 4096));
+//! // A hash table: type, key_size, value_size, max_entries.
+//! let mut attr: Vec<u8> = [1u32, 4, 8, 100].iter().flat_map(|w| w.to_ne_bytes()).collect();
+//! let fd = raw::bpf(&session, Cmd::MapCreate as u32, &mut attr)?;
+//! # let _ = fd; Ok(())
+//! # }
+//! ```
+//!
+//! The interface of 2014, in which attributes are a list, is
+//! [`bpf_attrs`].
+//!
+//! | commands | |
+//! |---|---|
+//! | maps: create, elements, batches, freeze | as Linux |
+//! | programs: load, test run | as Linux; BTF is refused, as there is none yet |
+//! | `BPF_OBJ_GET_INFO_BY_FD`, `BPF_ENABLE_STATS` | as Linux |
+//! | pins, ids, BTF, links, streams | `EOPNOTSUPP`, not yet |
+//! | what needs hooks of a kernel | `EINVAL` |
+
+pub mod attr;
+mod batch;
+mod call;
+mod elem;
+mod info;
+mod legacy;
+mod load;
+mod map_create;
+mod memory;
+mod test_run;
+mod tlv;
+
+pub use legacy::{bpf_attrs, bpf_elem, map_attr, prog_attr};
+pub use memory::{Fault, OwnMemory, Space, UserMemory};
+
+use crate::Vm;
+use crate::program::Spare;
+use bpf_core::uapi::{Cmd, errno};
+use call::{Call, refuse};
+
+/// A VM, and the memory that addresses in attributes mean.
+#[derive(Debug)]
+pub struct Session<M> {
+    vm: Vm,
+    memory: M,
+    /// A packet buffer between runs.
+    spare: Spare,
+}
+
+impl<M: UserMemory> Session<M> {
+    /// Commands go to `vm`; addresses mean `memory`.
+    pub fn new(vm: &Vm, memory: M) -> Self {
+        Self {
+            vm: vm.clone(),
+            memory,
+            spare: Spare::default(),
+        }
+    }
+
+    /// The VM.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// The memory.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (errno {errno})")]
+pub struct Refused {
+    /// Linux's errno, positive.
+    pub errno: i32,
+    /// What was expected, and what came.
+    pub message: String,
+}
+
+impl From<crate::Error> for Refused {
+    fn from(e: crate::Error) -> Self {
+        Self {
+            errno: e.errno(),
+            message: e.to_string(),
+        }
+    }
+}
+
+/// Carries out one command of `enum bpf_cmd`. `attr` is the caller's
+/// `union bpf_attr`, as long as its `size` argument; results are put into it and
+/// into the memory that it names.
+///
+/// Descriptors that it answers belong to the caller, who closes them.
+///
+/// # Errors
+/// Linux's errno. `E2BIG` for an `attr` that is longer than this side knows and
+/// not zero there, `EINVAL` where something behind the last field of the command
+/// is not zero, `EFAULT` for addresses that mean no memory.
+pub fn bpf<M: UserMemory>(session: &Session<M>, cmd: u32, attr: &mut [u8]) -> Result<i64, Refused> {
+    let mut call = Call::new(session, attr)?;
+    let cmd = Cmd::from_u32(cmd)
+        .ok_or_else(|| refuse(errno::EINVAL, format!("there is no command {cmd}")))?;
+    match cmd {
+        Cmd::MapCreate => map_create::create(&call),
+        Cmd::MapLookupElem => elem::lookup(&call),
+        Cmd::MapUpdateElem => elem::update(&call),
+        Cmd::MapDeleteElem => elem::delete(&call),
+        Cmd::MapGetNextKey => elem::next_key(&call),
+        Cmd::MapLookupAndDeleteElem => elem::lookup_and_delete(&call),
+        Cmd::MapFreeze => elem::freeze(&call),
+        Cmd::MapLookupBatch
+        | Cmd::MapLookupAndDeleteBatch
+        | Cmd::MapUpdateBatch
+        | Cmd::MapDeleteBatch => batch::batch(&mut call, cmd),
+        Cmd::ProgLoad => load::load(&mut call),
+        Cmd::ProgTestRun => test_run::test_run(&mut call),
+        Cmd::ObjGetInfoByFd => info::info(&mut call),
+        Cmd::EnableStats => info::enable_stats(&call),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn unsupported(cmd: Cmd) -> Refused {
+    use Cmd::*;
+    let name = cmd.name();
+    match cmd {
+        ProgAttach | ProgDetach | ProgQuery | RawTracepointOpen | TaskFdQuery | IterCreate
+        | TokenCreate => refuse(
+            errno::EINVAL,
+            format!("{name} has no meaning here: it needs hooks of a kernel"),
+        ),
+        _ => refuse(
+            errno::EOPNOTSUPP,
+            format!("{name} is not supported by this version of bpfvisor"),
+        ),
+    }
+}

@@ -1,0 +1,83 @@
+//! Bells of ring buffers: how a consumer that sleeps learns of a record.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::doorbell::Doorbell;
+
+/// Who waits for records of which ring buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Bells(Mutex<HashMap<u32, Weak<Doorbell>>>);
+
+impl Bells {
+    fn table(&self) -> MutexGuard<'_, HashMap<u32, Weak<Doorbell>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rings for a ring buffer. The guest names it: if nobody waits for such a
+    /// one, nothing happens.
+    pub(crate) fn ring(&self, handle: u32) {
+        if let Some(bell) = self.table().get(&handle).and_then(Weak::upgrade) {
+            bell.ring();
+        }
+    }
+
+    /// Rings all of them: there will be no more records.
+    pub(crate) fn ring_all(&self) {
+        let bells: Vec<_> = self.table().values().filter_map(Weak::upgrade).collect();
+        bells.iter().for_each(|bell| bell.ring());
+    }
+}
+
+/// The bell of one ring buffer: a descriptor that becomes readable when a record
+/// was committed while the consumer had said that it sleeps.
+#[derive(Debug)]
+pub struct Bell {
+    core: Arc<Core>,
+    handle: u32,
+    door: Arc<Doorbell>,
+}
+
+impl Bell {
+    /// `None` where the ring buffer has a consumer already.
+    pub(crate) fn new(core: &Arc<Core>, handle: u32) -> std::io::Result<Option<Self>> {
+        let door = Arc::new(Doorbell::new()?);
+        let mut table = core.bells.table();
+        if table.get(&handle).is_some_and(|b| b.strong_count() > 0) {
+            return Ok(None);
+        }
+        table.insert(handle, Arc::downgrade(&door));
+        drop(table);
+        Ok(Some(Self {
+            core: Arc::clone(core),
+            handle,
+            door,
+        }))
+    }
+
+    /// Sleeps until it rings, for `limit` at most (for ever, without one), or
+    /// until a signal arrives.
+    pub fn wait(&self, limit: Option<Duration>) {
+        self.door.wait(limit);
+    }
+
+    /// Takes back all rings so far: the descriptor is not readable any more.
+    pub fn clear(&self) {
+        self.door.clear();
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.door.as_fd()
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.core.bells.table().remove(&self.handle);
+    }
+}
