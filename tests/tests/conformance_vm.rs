@@ -47,7 +47,7 @@ fn run(
 fn judge(vm: &Vm, case: &Case) -> Result<(), String> {
     let got = run(vm, &case.insns, &case.memory, case.packet.as_deref());
     match (&case.want, got) {
-        (Want::Error(_), Err(Error::Program(_))) => Ok(()),
+        (Want::Error(_), Err(Error::Program(_) | Error::Caller(_))) => Ok(()),
         (Want::Done { r0, memory }, Ok((got, data)))
             if *r0 == got && (case.packet.is_some() || *memory == data) =>
         {
@@ -77,7 +77,7 @@ fn own_vectors() {
     assert_none(&failures);
 }
 
-/// A helper of the suite's own numbering, which in Linux is another one.
+/// Its results are nobody's to expect.
 fn calls_clock(insns: &[Insn]) -> bool {
     insns.contains(&build::call(5))
 }
