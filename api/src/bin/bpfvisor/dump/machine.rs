@@ -65,6 +65,7 @@ pub fn disassemble(code: &[u8], base: u64) -> Vec<Line> {
     formatter.options_mut().set_hex_prefix("0x");
     formatter.options_mut().set_hex_suffix("");
     formatter.options_mut().set_uppercase_hex(false);
+    formatter.options_mut().set_branch_leading_zeros(false);
     let mut lines = Vec::new();
     for insn in Decoder::with_ip(64, code, base, DecoderOptions::NONE) {
         let begin = insn.ip().wrapping_sub(base);
