@@ -2,33 +2,37 @@
 
 use crate::error::{Error, Result};
 
-/// Reads hex digits; white space, `:` and a `0x` in front don't matter.
+/// Reads hex digits; white space, `:` and a `0x` in front of a word don't matter.
 ///
 /// # Errors
 /// EINVAL, with the position, for anything else and for an odd number of digits.
 pub fn decode(text: &str) -> Result<Vec<u8>> {
-    let text = text.trim();
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    let mut out = Vec::with_capacity(text.len() / 2);
-    let mut high = None;
-    for (at, c) in text.char_indices() {
-        if c.is_whitespace() || c == ':' {
-            continue;
+    let is_gap = |c: char| c.is_whitespace() || c == ':';
+    let mut digits = Vec::with_capacity(text.len());
+    let mut begin = 0;
+    for word in text.split_inclusive(is_gap) {
+        let prefix = if word.starts_with("0x") { 2 } else { 0 };
+        for (at, c) in word
+            .char_indices()
+            .skip(prefix)
+            .filter(|(_, c)| !is_gap(*c))
+        {
+            let digit = c.to_digit(16).ok_or_else(|| bad_digit(c, begin + at))?;
+            digits.push(digit as u8);
         }
-        let Some(digit) = c.to_digit(16) else {
-            return Err(Error::argument(format!(
-                "bad hex: {c:?} at position {at} is not a hex digit"
-            )));
-        };
-        match high.take() {
-            None => high = Some(digit as u8),
-            Some(h) => out.push(h << 4 | digit as u8),
-        }
+        begin += word.len();
     }
-    if high.is_some() {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
         return Err(Error::argument("bad hex: an odd number of digits"));
     }
-    Ok(out)
+    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+fn bad_digit(c: char, at: usize) -> Error {
+    Error::argument(format!(
+        "bad hex: {c:?} at position {at} is not a hex digit"
+    ))
 }
 
 /// Writes bytes as hex digits.
@@ -55,6 +59,7 @@ mod tests {
             " 00 ff 1a\n",
             "00:ff:1a",
             "0 0 f f 1 a",
+            "0x00 0xff\n0x1A",
         ] {
             assert_eq!(decode(text).unwrap(), [0, 0xff, 0x1a], "{text}");
         }

@@ -309,6 +309,16 @@ impl Program {
         self.core().jited()
     }
 
+    /// Where in [`Program::jited`] the code of each of [`Program::xlated`]'s slots
+    /// begins, and the end as last element: never decreasing, and at most the
+    /// code's length. Empty where the program is interpreted.
+    ///
+    /// # Errors
+    /// EPROTO where the guest's numbers are not like that.
+    pub fn jited_offsets(&self) -> Result<Vec<u32>> {
+        self.core().jited_offsets()
+    }
+
     pub(crate) fn core(&self) -> &ProgramCore {
         &self.inner.core
     }
@@ -342,6 +352,25 @@ impl ProgramCore {
     /// The machine code.
     pub fn jited(&self) -> Result<Vec<u8>> {
         self.dump(1, "dump jited", u64::from(self.info.load.jited_len))
+    }
+
+    /// As [`Program::jited_offsets`].
+    pub fn jited_offsets(&self) -> Result<Vec<u32>> {
+        let info = &self.info.load;
+        if info.jited_len == 0 {
+            return Ok(Vec::new());
+        }
+        let count = info.xlated_insns as u64 + 1;
+        let bytes = self.dump(2, "dump offsets", count * 4)?;
+        let (words, _) = bytes.as_chunks::<4>();
+        let offsets: Vec<u32> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
+        let inside = offsets.last().is_some_and(|&end| end <= info.jited_len);
+        if offsets.len() as u64 != count || !offsets.is_sorted() || !inside {
+            return Err(Error::protocol(
+                "the offsets of the machine code make no sense",
+            ));
+        }
+        Ok(offsets)
     }
 
     fn dump(&self, what: u64, op: &'static str, len: u64) -> Result<Vec<u8>> {

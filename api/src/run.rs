@@ -1,6 +1,6 @@
 //! Running a program: once, repeatedly, over many packets.
 
-use crate::error::{Error, Result};
+use crate::error::{CallerError, Error, Result};
 use crate::packet::{self, Buffer, Place};
 use crate::program::{Program, ProgramCore, Spare};
 use bpf_core::uapi::ProgType;
@@ -83,7 +83,7 @@ impl Program {
     /// `r0` is the 32-bit return value here, `duration` zero.
     ///
     /// # Errors
-    /// As [`Program::run`].
+    /// As [`Program::run`], also where only one of the packets is not taken.
     pub fn run_batch(&self, packets: &[&[u8]]) -> Result<Vec<RunOutput>> {
         let longest = packets.iter().map(|p| p.len()).max().unwrap_or(0);
         if packets.is_empty() {
@@ -100,6 +100,10 @@ impl Program {
             .iter()
             .enumerate()
             .map(|(i, o)| {
+                if o.errno != 0 {
+                    let (op, errno) = ("run", o.errno);
+                    return Err(CallerError::Refused { op, errno }.into());
+                }
                 let mut data = Vec::new();
                 buffer.read(i, &mut data)?;
                 Ok(RunOutput {

@@ -10,6 +10,7 @@ pub use dump::dump;
 pub use load::{load, unload};
 
 use crate::map::{MapObject, Owner};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bpf_core::program::Program;
@@ -37,6 +38,8 @@ struct Compiled {
     span: Span,
     entry: u64,
     tail_entry: u64,
+    /// Where the code of each instruction begins, and the end.
+    offsets: Box<[u32]>,
 }
 
 impl Prog {
@@ -58,6 +61,12 @@ impl Prog {
     /// Address where a tail call into it lands; 0 without machine code.
     pub fn tail_entry(&self) -> u64 {
         self.code.as_ref().map_or(0, |c| c.tail_entry)
+    }
+
+    /// Offset in the machine code of each instruction, and the end as last
+    /// element; empty without machine code.
+    pub fn offsets(&self) -> &[u32] {
+        self.code.as_ref().map_or(&[], |c| &c.offsets)
     }
 
     /// Where its machine code lies.

@@ -238,6 +238,10 @@ fn dumps_instructions_and_code() {
         [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]
     );
     assert_eq!(dump(1), u64::from(rec.jited_len));
+    assert_eq!(dump(2), 3 * 4);
+    let word = |at: usize| u32::from_le_bytes(w.get(buf + 4 * at as u64, 4).try_into().unwrap());
+    assert!(word(0) < word(1) && word(1) < word(2) && word(2) <= rec.jited_len);
+    assert_eq!(dump(3), 0);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The plugin of the `bpf_conformance` suite: program bytes in hex on standard
-//! input, memory bytes in hex as first argument, R0 in hex on standard output.
+//! input (or as `--program HEX` or `--program FILE`), memory bytes in hex as first
+//! argument, R0 in hex on standard output.
 //! The program runs in a VM, over flat memory.
 
 use anyhow::{Context, Result, bail};
 use bpfvisor::insn::Insn;
 use bpfvisor::{ProgramSpec, Vm, hex};
-use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -23,12 +24,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u64> {
     let mut options = Options::parse(std::env::args().skip(1))?;
-    let mut text = options.program.take().unwrap_or_default();
-    if text.is_empty() {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read the program from standard input")?;
-    }
+    let text = match options.program.take() {
+        Some(program) => program_text(program)?,
+        None => std::io::read_to_string(std::io::stdin())
+            .context("cannot read the program from standard input")?,
+    };
     let bytes = hex::decode(&text).context("program")?;
     let (slots, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() || slots.is_empty() {
@@ -50,6 +50,14 @@ fn run() -> Result<u64> {
     Ok(program.run(&options.memory)?.r0)
 }
 
+/// What `--program` names: a file that holds the program in hex, or the hex itself.
+fn program_text(value: String) -> Result<String> {
+    match Path::new(&value).is_file() {
+        true => std::fs::read_to_string(&value).with_context(|| format!("program {value}")),
+        false => Ok(value),
+    }
+}
+
 /// Arguments. Unknown options are ignored: suites pass their own along.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -66,7 +74,14 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--interpret" => out.interpret = true,
-                "--program" => out.program = args.next(),
+                "--program" => {
+                    let value = args.next();
+                    out.program = Some(value.context("--program: expected hex or a file")?);
+                }
+                option if option.starts_with("--program=") => {
+                    let value = option.strip_prefix("--program=");
+                    out.program = value.map(str::to_owned);
+                }
                 option if option.starts_with("--") => {}
                 memory if !has_memory => {
                     out.memory = hex::decode(memory).context("memory")?;

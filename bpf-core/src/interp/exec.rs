@@ -228,17 +228,21 @@ impl<'o> Machine<'o> {
     /// Where the slot is empty or too many were made, the program just goes on.
     fn tail_call(&mut self, rt: &mut dyn Runtime, f: &mut Frame<'_>) -> Result<Next, Trap> {
         let [_, map, index, ..] = f.args();
-        let target = rt.tail_call(map, index as u32)?;
-        match target {
-            Some(prog) if self.tail_calls < limits::TAIL_CALLS => {
+        // Asked only where it will be made: the runtime takes it as made.
+        let target = match self.tail_calls < limits::TAIL_CALLS {
+            true => rt.tail_call(map, index as u32)?,
+            false => None,
+        };
+        Ok(match target {
+            Some(prog) => {
                 self.tail_calls += 1;
-                Ok(Next::TailCall(prog))
+                Next::TailCall(prog)
             }
-            _ => {
+            None => {
                 f.returned(0);
-                Ok(Next::Step)
+                Next::Step
             }
-        }
+        })
     }
 }
 

@@ -54,7 +54,12 @@ impl Verifier<'_> {
         let place = |t: i64| i64::from(new_index.get(t as usize).copied().unwrap_or(0)) - here;
         let mut new = *i;
         if structure::names_function(i) {
-            new.imm = place(at as i64 + i64::from(i.imm) + 1) as i32;
+            let entry = at as i64 + i64::from(i.imm) + 1;
+            new.imm = place(entry) as i32;
+            // Nothing ever calls this function back: it is gone, its address 0.
+            if i.is_wide() && !self.aux.get(entry as usize).is_some_and(|aux| aux.seen) {
+                (new.src, new.imm) = (0, 0);
+            }
         } else if let Some(t) = structure::jump_target(at, i) {
             if i.opcode == op::JMP32 | op::JA {
                 new.imm = place(t) as i32;

@@ -18,7 +18,8 @@ pub mod code {
     /// arg: program handle, offset of [`Packet`](super::Packet)s, count, flags.
     pub const RUN_BATCH: u32 = 4;
     /// arg: program handle, offset of a buffer, its length, what
-    /// (0 xlated instructions, 1 machine code); val: full length.
+    /// (0 xlated instructions, 1 machine code, 2 a `u32` for each instruction and
+    /// the end: the offset of its machine code); val: full length.
     pub const PROG_DUMP: u32 = 5;
     /// arg: offset of a [`MapRecord`](super::MapRecord); val: handle.
     pub const MAP_CREATE: u32 = 16;

@@ -3,8 +3,8 @@ use crate::dispatch::{Answer, Call};
 use alloc::vec::Vec;
 use bpf_core::uapi::errno;
 
-/// `PROG_DUMP`: instructions after rewriting (0) or machine code (1), as far as
-/// they fit.
+/// `PROG_DUMP`: instructions after rewriting (0), machine code (1) or where in
+/// that the instructions' code begins (2), as far as they fit.
 pub fn dump(c: &Call<'_>) -> Answer {
     let [handle, off, len, what, ..] = c.arg;
     let prog = c.rt.objects.prog(handle as u32).ok_or(errno::EBADF)?;
@@ -16,6 +16,11 @@ pub fn dump(c: &Call<'_>) -> Answer {
             .flat_map(|i| i.to_bytes())
             .collect(),
         1 => crate::memory::bytes(prog.span().addr, prog.span().len).to_vec(),
+        2 => prog
+            .offsets()
+            .iter()
+            .flat_map(|at| at.to_le_bytes())
+            .collect(),
         _ => return Err(errno::EINVAL),
     };
     let fit = bytes

@@ -204,6 +204,7 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
         span,
         entry,
         tail_entry,
+        offsets: offsets.into_boxed_slice(),
     })
 }
 

@@ -3,16 +3,17 @@
 //!
 //!     bpfvisor-fuzz [--seed N] [--count N] [--kind alu|bounds|mutant|packets|all]
 //!                   [--minimise SECONDS] [--keep DIR]
+//!     bpfvisor-fuzz --replay FILE
 //!
 //! Case N of kind K is always the same program. Each mismatch is made smaller for
 //! at most `--minimise` seconds (default 20, 0 for not at all), printed, and with
-//! `--keep` written to DIR as a text case. Exits with 1 where something differs.
+//! `--keep` written to DIR as a text case, which `--replay` runs again. Exits with 1 where something differs.
 
 use bpfvisor_tests::fuzz::text::{self, Kept};
 use bpfvisor_tests::fuzz::{Case, Finding, Fuzzer, Outcome, Source};
 use bpfvisor_tests::generate::Kind;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ struct Args {
     kinds: Vec<(String, Source)>,
     minimise: Duration,
     keep: Option<PathBuf>,
+    replay: Option<PathBuf>,
 }
 
 const ALL: [(&str, Source); 4] = [
@@ -39,6 +41,7 @@ impl Args {
             kinds: ALL.map(|(name, source)| (name.to_owned(), source)).to_vec(),
             minimise: Duration::from_secs(20),
             keep: None,
+            replay: None,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -49,6 +52,7 @@ impl Args {
                 "--count" => args.count = number()?,
                 "--minimise" => args.minimise = Duration::from_secs(number()?),
                 "--keep" => args.keep = Some(value.into()),
+                "--replay" => args.replay = Some(value.into()),
                 "--kind" if value == "all" => {}
                 "--kind" => {
                     let source = Source::from_name(&value).ok_or_else(|| {
@@ -77,6 +81,9 @@ fn main() -> ExitCode {
 /// Gives the number of mismatches.
 fn run(args: Args) -> Result<u64, String> {
     let mut fuzzer = Fuzzer::new()?;
+    if let Some(path) = &args.replay {
+        return replay(&mut fuzzer, path);
+    }
     let mut mismatches = 0;
     for (name, source) in &args.kinds {
         let mut tally = Tally::default();
@@ -100,6 +107,20 @@ fn run(args: Args) -> Result<u64, String> {
     }
     eprintln!("VMs that died: {}", fuzzer.deaths());
     Ok(mismatches)
+}
+
+/// Runs a text case and prints what came of it.
+fn replay(fuzzer: &mut Fuzzer, path: &Path) -> Result<u64, String> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|e| format!("{}: {e}", path.display()))?;
+    let kept = text::read(&text)?;
+    let places = ["kernel", "compiled", "interpreted"];
+    for (place, outcome) in places.iter().zip(fuzzer.outcomes(&kept.case)) {
+        println!("{place}: {outcome:02x?}");
+    }
+    let finding = fuzzer.examine(&kept.case);
+    println!("{finding:?}");
+    Ok(finding.is_mismatch().into())
 }
 
 /// What came of one kind.

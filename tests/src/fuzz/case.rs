@@ -104,9 +104,9 @@ const ETHERNET_AND_IPV4: usize = 14 + 20;
 /// An Ethernet frame, often with an IPv4 header.
 fn packet(rng: &mut Rng) -> Vec<u8> {
     let len = match rng.below(3) {
-        0 => rng.within(14, 40),
+        0 => rng.within(15, 40),
         1 => 64,
-        _ => rng.within(14, 300),
+        _ => rng.within(15, 300),
     };
     let mut bytes: Vec<u8> = (0..len).map(|_| rng.word() as u8).collect();
     if bytes.len() >= ETHERNET_AND_IPV4 && !rng.one_in(4) {

@@ -129,7 +129,7 @@ pub struct ProgArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ProgCommand {
-    /// Print the instructions as they run, or the machine code
+    /// Print the instructions as they run, the machine code, or both side by side
     Dump(DumpArgs),
 }
 
@@ -143,6 +143,12 @@ pub struct DumpArgs {
     /// Only this program
     #[arg(long, short)]
     pub prog: Option<String>,
+    /// Print the bytes of each instruction, too
+    #[arg(long)]
+    pub hex: bool,
+    /// Print one JSON object per program
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub vm: VmArgs,
 }
@@ -153,6 +159,8 @@ pub enum Dump {
     Xlated,
     /// Machine code
     Jited,
+    /// Each BPF instruction with its machine code below
+    Both,
 }
 
 #[derive(Args, Debug)]

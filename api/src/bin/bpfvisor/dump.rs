@@ -1,10 +1,18 @@
 //! `bpfvisor prog dump`: what a program became.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use crate::cli::{Dump, DumpArgs, ProgArgs, ProgCommand};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bpfvisor::hex;
+use bpfvisor::insn::Insn;
 use bpfvisor::object::{LoadOptions, ObjectFile};
 use bpfvisor::{MAX_PACKET, Program};
+use machine::{Line, disassemble};
+use serde_json::{Value, json};
+use std::io::{self, Write};
 
 /// `prog` and what it is to do.
 pub fn prog(args: &ProgArgs) -> Result<()> {
@@ -14,6 +22,9 @@ pub fn prog(args: &ProgArgs) -> Result<()> {
 }
 
 fn dump(args: &DumpArgs) -> Result<()> {
+    if args.vm.interpret && args.what != Dump::Xlated {
+        bail!("an interpreted program has no machine code: leave out --interpret");
+    }
     let file = ObjectFile::open(&args.object)?;
     let vm = args.vm.builder().boot()?;
     for name in crate::verify::programs(&file, args.prog.as_deref())? {
@@ -24,25 +35,118 @@ fn dump(args: &DumpArgs) -> Result<()> {
         };
         let object = file.load(&vm, &options).map_err(crate::run::explain)?;
         if let Some(program) = object.program(&name) {
-            println!("program {name}");
-            match args.what {
-                Dump::Xlated => xlated(program)?,
-                Dump::Jited => jited(program)?,
-            }
+            print(&name, program, args)?;
         }
     }
     Ok(())
 }
 
-fn xlated(program: &Program) -> Result<()> {
-    print!("{}", bpf_core::disasm::listing(&program.xlated()?));
+fn print(name: &str, program: &Program, args: &DumpArgs) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let xlated = program.xlated()?;
+    let code = Code::of(program, args.what)?;
+    if args.json {
+        writeln!(out, "{}", to_json(name, &xlated, &code, args.what))?;
+        return Ok(());
+    }
+    writeln!(out, "program {name}")?;
+    if args.what == Dump::Jited {
+        for line in &code.lines {
+            line.write(&mut out, args.hex)?;
+        }
+        return Ok(());
+    }
+    for slot in slots(&xlated) {
+        slot.write(&mut out, args.hex)?;
+        for line in code.lines_of(&slot) {
+            line.write(&mut out, args.hex)?;
+        }
+    }
     Ok(())
 }
 
-fn jited(program: &Program) -> Result<()> {
-    let code = program.jited()?;
-    for (line, bytes) in code.chunks(16).enumerate() {
-        println!("{:>6x}: {}", line * 16, hex::encode(bytes));
+/// The machine code of a program, and which of it belongs to which slot.
+#[derive(Default)]
+struct Code {
+    lines: Vec<Line>,
+    offsets: Vec<u32>,
+}
+
+impl Code {
+    fn of(program: &Program, what: Dump) -> Result<Self> {
+        if what == Dump::Xlated {
+            return Ok(Self::default());
+        }
+        Ok(Self {
+            lines: disassemble(&program.jited()?, program.info().jited_addr),
+            offsets: match what {
+                Dump::Both => program.jited_offsets()?,
+                _ => Vec::new(),
+            },
+        })
     }
-    Ok(())
+
+    /// A slot's lines. What lies before the first slot's code (the entry of the
+    /// program) is the first slot's, too.
+    fn lines_of(&self, slot: &Slot) -> &[Line] {
+        let next = slot.index + slot.bytes.len() / Insn::SIZE;
+        let (Some(&begin), Some(&end)) = (self.offsets.get(slot.index), self.offsets.get(next))
+        else {
+            return &[];
+        };
+        let begin = if slot.index == 0 { 0 } else { begin };
+        let at = |offset| self.lines.partition_point(|line| line.offset < offset);
+        self.lines.get(at(begin)..at(end)).unwrap_or(&[])
+    }
+}
+
+/// One BPF instruction: one slot, or two.
+struct Slot {
+    index: usize,
+    text: String,
+    bytes: Vec<u8>,
+}
+
+impl Slot {
+    fn write(&self, out: &mut impl Write, with_bytes: bool) -> io::Result<()> {
+        if with_bytes {
+            let bytes = hex::encode(&self.bytes);
+            return writeln!(out, "{:>6}: {:<34}{}", self.index, bytes, self.text);
+        }
+        writeln!(out, "{:>6}: {}", self.index, self.text)
+    }
+
+    fn json(&self) -> Value {
+        json!({"index": self.index, "text": self.text, "bytes": hex::encode(&self.bytes)})
+    }
+}
+
+fn slots(insns: &[Insn]) -> Vec<Slot> {
+    let mut out = Vec::new();
+    for (index, op) in bpf_core::insn::ops(insns) {
+        let count = op.as_ref().map_or(1, |op| op.slots());
+        let slots = insns.iter().skip(index).take(count);
+        out.push(Slot {
+            index,
+            text: op.map_or_else(|e| format!("<{e}>"), |op| op.to_string()),
+            bytes: slots.flat_map(|insn| insn.to_bytes()).collect(),
+        });
+    }
+    out
+}
+
+fn to_json(name: &str, xlated: &[Insn], code: &Code, what: Dump) -> Value {
+    let lines = |lines: &[Line]| lines.iter().map(Line::json).collect::<Vec<_>>();
+    if what == Dump::Jited {
+        return json!({"program": name, "jited": lines(&code.lines)});
+    }
+    let slots = slots(xlated);
+    let each = slots.iter().map(|slot| {
+        let mut item = slot.json();
+        if what == Dump::Both {
+            item["jited"] = lines(code.lines_of(slot)).into();
+        }
+        item
+    });
+    json!({"program": name, "xlated": each.collect::<Vec<_>>()})
 }
