@@ -214,6 +214,9 @@ impl Verifier<'_> {
                 self.packet_region(named, at, size, false)?;
             }
             Kind::MapPtr if write => bail!(EACCES, "only read from bpf_map is supported"),
+            Kind::MapPtr if at < 0 => {
+                bail!(EACCES, "R{nr} is bpf_map invalid negative access: off={at}")
+            }
             Kind::MapPtr => unsupported!("reading the kernel's map structure through R{nr}"),
             _ => invalid_access(named)?,
         }
@@ -352,7 +355,7 @@ fn narrow(v: &Reg, size: i32, what: Access) -> Reg {
     let changed = num != v.num;
     let mut new = Reg { num, ..*v };
     if changed {
-        (new.id, new.linked, new.off) = (0, false, 0);
+        new.unlink();
     }
     new
 }
