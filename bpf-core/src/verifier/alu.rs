@@ -82,7 +82,7 @@ impl Verifier<'_> {
             new = src;
             new.num = match i.off {
                 0 => src.num.truncate32(),
-                bits => src.num.sign_extend(bits as u32, width),
+                bits => sign_extended(&src.num, bits as u32, width),
             };
             if !self.fits(i, width) {
                 new.unlink();
@@ -253,6 +253,22 @@ impl Verifier<'_> {
             }
         }
         new
+    }
+}
+
+/// Sign extension as Linux knows it: only where all the bits above are the same
+/// on all paths and the sign is known. Compare `tracked`.
+pub(crate) fn sign_extended(num: &Scalar, bits: u32, width: Width) -> Scalar {
+    let (low, high) = match width {
+        Width::W64 => (num.smin(), num.smax()),
+        Width::W32 => (i64::from(num.s32_min()), i64::from(num.s32_max())),
+    };
+    let sign = |v: i64| v >> (bits - 1) & 1;
+    let constant = num.as_const().is_some();
+    if constant || (low >> bits == high >> bits && sign(low) == sign(high)) {
+        num.sign_extend(bits, width)
+    } else {
+        Scalar::UNKNOWN.sign_extend(bits, width)
     }
 }
 

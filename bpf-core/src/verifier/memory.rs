@@ -349,7 +349,7 @@ impl Verifier<'_> {
 fn narrow(v: &Reg, size: i32, what: Access) -> Reg {
     let bits = size as u32 * 8;
     let num = match what {
-        Access::Load { signed: true } => v.num.sign_extend(bits, Width::W64),
+        Access::Load { signed: true } => super::alu::sign_extended(&v.num, bits, Width::W64),
         _ => v.num.zero_extend(bits),
     };
     let changed = num != v.num;

@@ -202,6 +202,44 @@ fn spills_pointers_and_atomics() {
 }
 
 #[test]
+fn shapes_of_known_holes() {
+    check_lines(include_str!("cases/cve.txt"));
+}
+
+#[test]
+fn known_false_rejects_are_still_rejected() {
+    check_lines(include_str!("cases/known.txt"));
+}
+
+#[test]
+fn reasons_are_one_line_and_logs_may_have_two() {
+    let text = expand("val 1; r0 = *(u64 *)(r0 +41); out: ret");
+    let insns = assemble(&text).unwrap();
+    let desc = ProgramDesc {
+        insns: &insns,
+        prog_type: ProgType::Xdp,
+        attach_type: 0,
+        flags: 0,
+        gpl: true,
+        flat: FlatMemory::default(),
+        global_funcs: &[],
+    };
+    let opts = Options {
+        log_level: 1,
+        insn_budget: 1000,
+        out_of_time: &|| false,
+    };
+    let outcome = verify(&desc, &Maps::new(), &opts);
+    let reason = outcome.verdict.unwrap_err().reason;
+    let (access, bound) = (
+        "invalid access to map value, value_size=48 off=41 size=8",
+        "R0 min value is outside of the allowed memory range",
+    );
+    assert_eq!(reason, format!("{access}: {bound}"));
+    assert!(outcome.log.contains(&format!("{access}\n{bound}\n")));
+}
+
+#[test]
 fn bounds_and_stack() {
     check(include_str!("cases/bounds.txt"));
 }
