@@ -61,7 +61,6 @@ impl Verifier<'_> {
         let base = self.read(i.src)?;
         self.check_writable(i.dst)?;
         let signed = i.opcode & 0xe0 == op::MEMSX;
-        self.one_access_class(pc, &base)?;
         let value = self.access(
             i.src,
             i32::from(i.off),
@@ -69,6 +68,7 @@ impl Verifier<'_> {
             Access::Load { signed },
             false,
         )?;
+        self.one_access_class(pc, &base)?;
         self.set(i.dst, value);
         Ok(())
     }
@@ -85,9 +85,8 @@ impl Verifier<'_> {
             Access::StoreImm(i.imm)
         };
         let base = self.read(i.dst)?;
-        self.one_access_class(pc, &base)?;
         self.access(i.dst, i32::from(i.off), size_of(i), what, false)?;
-        Ok(())
+        self.one_access_class(pc, &base)
     }
 
     fn one_access_class(&mut self, pc: usize, base: &Reg) -> Res<()> {

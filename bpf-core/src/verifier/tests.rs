@@ -202,6 +202,11 @@ fn spills_pointers_and_atomics() {
 }
 
 #[test]
+fn loops_locks_and_calls() {
+    check_lines(include_str!("cases/flow.txt"));
+}
+
+#[test]
 fn shapes_of_known_holes() {
     check_lines(include_str!("cases/cve.txt"));
 }
