@@ -6,8 +6,10 @@
 
 mod judge;
 mod minimise;
+pub mod soundness;
+mod world;
 
-pub use judge::{Referee, Verdict, verify};
+pub use judge::{Referee, Verdict, mirror_maps, verify};
 pub(crate) use judge::{functions, takes_function};
 pub use minimise::minimise;
 

@@ -82,10 +82,10 @@ impl Verifier<'_> {
             new = src;
             new.num = match i.off {
                 0 => src.num.truncate32(),
-                bits => src.num.sign_extend(bits as u32, width),
+                bits => sign_extended(&src.num, bits as u32, width),
             };
             if !self.fits(i, width) {
-                (new.id, new.linked, new.off) = (0, false, 0);
+                new.unlink();
             }
         }
         self.set(i.dst, new);
@@ -106,14 +106,14 @@ impl Verifier<'_> {
         if !r.is_scalar() {
             return;
         }
-        let needs = r.num.as_const().is_none() && (r.id == 0 || r.linked);
-        if needs || r.linked {
+        let needs = r.num.as_const().is_none() && (r.id == 0 || r.linked.is_some());
+        if needs || r.linked.is_some() {
             let id = if needs { self.new_id() } else { 0 };
             self.set(
                 nr,
                 Reg {
                     id,
-                    linked: false,
+                    linked: None,
                     off: 0,
                     ..r
                 },
@@ -157,15 +157,10 @@ impl Verifier<'_> {
             new.num = Scalar::alu(operation(i), width, &dst.num, &src.num);
         }
         new.node = self.nodes.join(dst.node, src.node);
-        if operation(i) == AluOp::Add
-            && width == Width::W64
-            && dst.id != 0
-            && !dst.linked
-            && let Some(delta) = src.as_const()
-            && delta <= i32::MAX as u64
+        if let Some(delta) = link_delta(i, width, dst, src)
             && new.num.as_const().is_none()
         {
-            (new.id, new.linked, new.off) = (dst.id, true, delta as i32);
+            (new.id, new.linked, new.off) = (dst.id, Some(width), delta);
         }
         new
     }
@@ -261,6 +256,42 @@ impl Verifier<'_> {
     }
 }
 
+/// Sign extension as Linux knows it: only where all the bits above are the same
+/// on all paths and the sign is known. Compare `tracked`.
+pub(crate) fn sign_extended(num: &Scalar, bits: u32, width: Width) -> Scalar {
+    let (low, high) = match width {
+        Width::W64 => (num.smin(), num.smax()),
+        Width::W32 => (i64::from(num.s32_min()), i64::from(num.s32_max())),
+    };
+    let sign = |v: i64| v >> (bits - 1) & 1;
+    let constant = num.as_const().is_some();
+    if constant || (low >> bits == high >> bits && sign(low) == sign(high)) {
+        num.sign_extend(bits, width)
+    } else {
+        Scalar::UNKNOWN.sign_extend(bits, width)
+    }
+}
+
+/// By how much the result differs from the other copies of `dst`, where that is
+/// a constant that is remembered. A 32-bit difference says something only about
+/// numbers whose upper half is zero.
+fn link_delta(i: &Insn, width: Width, dst: &Reg, src: &Reg) -> Option<i32> {
+    let same = i.opcode & op::X != 0 && i.src == i.dst;
+    if dst.id == 0 || dst.linked.is_some() || same {
+        return None;
+    }
+    let delta = match width {
+        Width::W64 => i32::try_from(src.as_const()? as i64).ok()?,
+        Width::W32 if dst.bits() > 32 => return None,
+        Width::W32 => src.num.as_const_low()? as i32,
+    };
+    match operation(i) {
+        AluOp::Add => Some(delta),
+        AluOp::Sub => delta.checked_neg(),
+        _ => None,
+    }
+}
+
 /// The sum of a pointer and this number must stay far from overflow.
 fn check_offset(name: &str, num: &Scalar) -> Res<()> {
     if let Some(c) = num.as_const() {
@@ -307,10 +338,10 @@ fn check_sane(r: &Reg) -> Res<()> {
 fn tracked(op: AluOp, width: Width, src: &Scalar) -> bool {
     match op {
         AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => false,
-        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match width {
-            Width::W64 => src.as_const().is_some_and(|n| n < 64),
-            Width::W32 => src.as_const_low().is_some_and(|n| n < 32),
-        },
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+            let bits = if width == Width::W64 { 64 } else { 32 };
+            src.as_const().is_some_and(|n| n < bits)
+        }
         _ => true,
     }
 }

@@ -190,15 +190,13 @@ impl Verifier<'_> {
             return Some(0);
         }
         let spilled = bytes.iter().all(|b| *b == super::state::Byte::Spill);
-        // The upper half of a spilled number is known only of zero.
         let low = byte == 0 && slot.bytes[4] != super::state::Byte::Spill;
-        let high = byte == 4 && slot.reg.is_null();
-        if !spilled || !(low || high) {
+        if !spilled || !(low || byte == 4) {
             return None;
         }
         let v = slot.reg.as_const()?;
         self.nodes.mark(slot.reg.node);
-        Some(v as u32)
+        Some(if low { v as u32 } else { (v >> 32) as u32 })
     }
 
     fn size_argument(

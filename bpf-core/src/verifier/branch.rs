@@ -156,10 +156,7 @@ impl Verifier<'_> {
         if dst.is_scalar() && src.is_scalar() {
             return Scalar::branch_outcome(cmp, width, &dst.num, &src.num);
         }
-        if width == Width::W32 {
-            return None;
-        }
-        if dst.is_any_packet() && src.is_any_packet() {
+        if width == Width::W64 && dst.is_any_packet() && src.is_any_packet() {
             return packet_outcome(cmp, dst, src);
         }
         let (ptr, num) = if dst.is_pointer() {
@@ -167,7 +164,14 @@ impl Verifier<'_> {
         } else {
             (src, dst)
         };
-        if !ptr.is_pointer() || num.as_const() != Some(0) || !ptr.is_not_null() {
+        // In 32 bits this is Linux's belief, not a fact: it holds because the
+        // jump is then compiled as decided.
+        let zero = num.is_scalar()
+            && match width {
+                Width::W64 => num.num.as_const() == Some(0),
+                Width::W32 => num.num.as_const_low() == Some(0),
+            };
+        if !ptr.is_pointer() || !zero || !ptr.is_known_not_null() {
             return None;
         }
         match cmp {
@@ -201,14 +205,19 @@ fn sync_linked(st: &mut State, nodes: &mut super::precision::Nodes, known: &Reg)
         if r.kind != Kind::Scalar || r.id != known.id {
             return;
         }
+        let width = match (r.linked, known.linked) {
+            // The differences are of different widths: together they say nothing.
+            (Some(a), Some(b)) if a != b => return,
+            (a, b) => a.or(b).unwrap_or(Width::W64),
+        };
         let node = nodes.join(r.node, known.node);
-        let delta = |r: &Reg| if r.linked { i64::from(r.off) } else { 0 };
+        let delta = |r: &Reg| r.linked.map_or(0, |_| i64::from(r.off));
         let diff = delta(r) - delta(known);
         let num = if diff == 0 {
             known.num
         } else {
             let d = Scalar::constant(diff as u64);
-            Scalar::alu(super::domain::AluOp::Add, Width::W64, &known.num, &d)
+            Scalar::alu(super::domain::AluOp::Add, width, &known.num, &d)
         };
         (r.num, r.node) = (num, node);
     };

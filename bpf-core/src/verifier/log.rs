@@ -220,7 +220,7 @@ struct Linked<'r>(&'r Reg);
 
 impl fmt::Display for Linked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.linked {
+        if self.0.linked.is_some() {
             write!(f, "{:+}", self.0.off)
         } else {
             Ok(())

@@ -61,7 +61,6 @@ impl Verifier<'_> {
         let base = self.read(i.src)?;
         self.check_writable(i.dst)?;
         let signed = i.opcode & 0xe0 == op::MEMSX;
-        self.one_access_class(pc, &base)?;
         let value = self.access(
             i.src,
             i32::from(i.off),
@@ -69,6 +68,7 @@ impl Verifier<'_> {
             Access::Load { signed },
             false,
         )?;
+        self.one_access_class(pc, &base)?;
         self.set(i.dst, value);
         Ok(())
     }
@@ -85,9 +85,8 @@ impl Verifier<'_> {
             Access::StoreImm(i.imm)
         };
         let base = self.read(i.dst)?;
-        self.one_access_class(pc, &base)?;
         self.access(i.dst, i32::from(i.off), size_of(i), what, false)?;
-        Ok(())
+        self.one_access_class(pc, &base)
     }
 
     fn one_access_class(&mut self, pc: usize, base: &Reg) -> Res<()> {
@@ -214,6 +213,9 @@ impl Verifier<'_> {
                 self.packet_region(named, at, size, false)?;
             }
             Kind::MapPtr if write => bail!(EACCES, "only read from bpf_map is supported"),
+            Kind::MapPtr if at < 0 => {
+                bail!(EACCES, "R{nr} is bpf_map invalid negative access: off={at}")
+            }
             Kind::MapPtr => unsupported!("reading the kernel's map structure through R{nr}"),
             _ => invalid_access(named)?,
         }
@@ -346,13 +348,13 @@ impl Verifier<'_> {
 fn narrow(v: &Reg, size: i32, what: Access) -> Reg {
     let bits = size as u32 * 8;
     let num = match what {
-        Access::Load { signed: true } => v.num.sign_extend(bits, Width::W64),
+        Access::Load { signed: true } => super::alu::sign_extended(&v.num, bits, Width::W64),
         _ => v.num.zero_extend(bits),
     };
     let changed = num != v.num;
     let mut new = Reg { num, ..*v };
     if changed {
-        (new.id, new.linked, new.off) = (0, false, 0);
+        new.unlink();
     }
     new
 }

@@ -94,8 +94,8 @@ pub struct Reject {
     pub errno: i32,
     /// Index of the instruction at fault, in the program as loaded.
     pub insn: Option<u32>,
-    /// One line: what was expected and what was found. It is the log's last
-    /// line but for the statistics.
+    /// One line: what was expected and what was found. The log ends with it
+    /// (in two lines where Linux has two), but for the statistics.
     pub reason: String,
     /// The program asks for something outside what bpfvisor means to do
     /// (program type, map type, helper, BTF), rather than being wrong.
@@ -114,6 +114,7 @@ pub struct Outcome {
 
 /// What the verifier believes when it comes to an instruction, for tests that
 /// compare it with what a run has there.
+#[derive(Clone, Debug)]
 pub struct View {
     /// Functions in progress, without the main one.
     pub depth: usize,
@@ -208,9 +209,10 @@ pub fn verify_observed<'a>(
         Err(r) => return early(r),
     };
     let mut v = engine::Verifier::new(desc, maps, opts, observer, shape);
-    let verdict = judge(&mut v);
-    if let Err(r) = &verdict {
+    let mut verdict = judge(&mut v);
+    if let Err(r) = &mut verdict {
         v.log.line(&r.reason);
+        r.reason = r.reason.replace('\n', ": ");
     }
     let s = v.stats;
     let summary = alloc::format!(

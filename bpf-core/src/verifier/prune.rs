@@ -143,7 +143,7 @@ impl Verifier<'_> {
         super::branch::for_each_reg(
             &mut self.st,
             |r| r.is_scalar() && once.contains(&r.id),
-            |r| (r.id, r.linked, r.off) = (0, false, 0),
+            Reg::unlink,
         );
     }
 
@@ -417,7 +417,7 @@ impl Verifier<'_> {
                 return true;
             }
             return old.linked == new.linked
-                && (!old.linked || old.off == new.off)
+                && (old.linked.is_none() || old.off == new.off)
                 && new.num.is_subset_of(&old.num)
                 && ids.scalars(old.id, new.id);
         }

@@ -1,5 +1,5 @@
 //! What the verifier knows of one register (or one spilled register).
-use super::domain::Scalar;
+use super::domain::{Scalar, Width};
 use super::precision::NodeId;
 
 /// What a register holds.
@@ -50,8 +50,8 @@ pub(crate) struct Reg {
     pub rdonly: bool,
     /// The memory was allocated and must be given back as it is (ring buffer).
     pub alloc: bool,
-    /// The scalar differs from the others of its `id` by `off`.
-    pub linked: bool,
+    /// The scalar is the others of its `id` plus `off`, in arithmetic of this width.
+    pub linked: Option<Width>,
     /// Fixed part of a pointer's offset; difference of a linked scalar.
     pub off: i32,
     /// Ties together registers that hold the same unknown value.
@@ -76,7 +76,7 @@ impl Reg {
         or_null: false,
         rdonly: false,
         alloc: false,
-        linked: false,
+        linked: None,
         off: 0,
         id: 0,
         ref_id: 0,
@@ -120,6 +120,11 @@ impl Reg {
             extra,
             ..Self::pointer(kind)
         }
+    }
+
+    /// Forgets that the number is a copy of others.
+    pub fn unlink(&mut self) {
+        (self.id, self.linked, self.off) = (0, None, 0);
     }
 
     /// True for anything that is neither a number nor nothing.
@@ -194,6 +199,17 @@ impl Reg {
                     | Kind::Ctx
                     | Kind::Mem
                     | Kind::Func
+            )
+    }
+
+    /// Whether a comparison with 0 counts as decided (`reg_not_null`). Stack,
+    /// packet and context are never null either, but Linux does not say so, and
+    /// follows the way that is never taken.
+    pub fn is_known_not_null(&self) -> bool {
+        self.is_not_null()
+            && matches!(
+                self.kind,
+                Kind::MapPtr | Kind::MapValue | Kind::MapKey | Kind::Mem
             )
     }
 

@@ -118,7 +118,7 @@ impl Verifier<'_> {
         if size <= spilled && byte == 0 {
             let mut reg = slot.reg;
             if reg.bits() > size as u32 * 8 {
-                (reg.id, reg.linked, reg.off) = (0, false, 0);
+                reg.unlink();
             }
             return Ok(reg);
         }
@@ -159,7 +159,7 @@ impl Verifier<'_> {
                 }
                 let mut v = *self.reg(r);
                 if v.is_scalar() && bits > size as u32 * 8 {
-                    (v.id, v.linked, v.off) = (0, false, 0);
+                    v.unlink();
                 }
                 Some(v)
             }

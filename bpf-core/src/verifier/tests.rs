@@ -125,6 +125,125 @@ fn check(file: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// As [`check`], for files with one program a line.
+fn check_lines(file: &str) {
+    let mut wrong = Vec::new();
+    let lines = file
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
+    for line in lines {
+        let (head, rest) = line.split_once(" | ").unwrap();
+        let (kind, name) = head.split_once(' ').unwrap();
+        let (text, expected) = rest.rsplit_once(" = ").unwrap();
+        let got = judge(kind, &expand(text));
+        if got != expected {
+            wrong.push(format!("{name}: {got}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Writes the shorthand out, one instruction a line.
+fn expand(text: &str) -> String {
+    let mut out = String::new();
+    for statement in text.split(';').map(str::trim).filter(|s| !s.is_empty()) {
+        let (label, rest) = match statement.split_once(": ") {
+            Some((label, rest)) => (Some(label), rest),
+            None => (None, statement),
+        };
+        if let Some(label) = label {
+            out += &format!("{label}: ");
+        }
+        let (word, arg) = rest.split_once(' ').unwrap_or((rest, "0"));
+        out += &shorthand(word, arg).unwrap_or_else(|| rest.into());
+        out.push('\n');
+    }
+    out
+}
+
+/// What a word stands for: `look M` looks key 0 up in map M, `val M` leaves for
+/// `out` if there is no value, `pkt N` checks N bytes from R2 of a packet,
+/// `rnd R` makes R unknown, `resv N` reserves ring buffer memory, `ret N` ends.
+fn shorthand(word: &str, arg: &str) -> Option<String> {
+    let lookup = "*(u64 *)(r10 -8) = 0\nr2 = r10\nr2 += -8";
+    Some(match word {
+        "look" => format!("{lookup}\nr1 = map[id:{arg}]\ncall bpf_map_lookup_elem"),
+        "val" => {
+            format!("{lookup}\nr1 = map[id:{arg}]\ncall bpf_map_lookup_elem\nif r0 == 0 goto out")
+        }
+        "pkt" => format!(
+            "r2 = *(u32 *)(r1 +0)\nr3 = *(u32 *)(r1 +4)\nr4 = r2\nr4 += {arg}\nif r4 > r3 goto out"
+        ),
+        "rnd" => format!("call bpf_get_prandom_u32\n{arg} = r0"),
+        "resv" => format!("r1 = map[id:5]\nr2 = {arg}\nr3 = 0\ncall bpf_ringbuf_reserve"),
+        "ret" => format!("r0 = {arg}\nexit"),
+        _ => return None,
+    })
+}
+
+#[test]
+fn numbers_and_context_fields() {
+    check_lines(include_str!("cases/numbers.txt"));
+}
+
+#[test]
+fn packets_and_helper_memory() {
+    check_lines(include_str!("cases/access.txt"));
+}
+
+#[test]
+fn references_ids_and_precision() {
+    check_lines(include_str!("cases/resources.txt"));
+}
+
+#[test]
+fn spills_pointers_and_atomics() {
+    check_lines(include_str!("cases/memory.txt"));
+}
+
+#[test]
+fn loops_locks_and_calls() {
+    check_lines(include_str!("cases/flow.txt"));
+}
+
+#[test]
+fn shapes_of_known_holes() {
+    check_lines(include_str!("cases/cve.txt"));
+}
+
+#[test]
+fn known_false_rejects_are_still_rejected() {
+    check_lines(include_str!("cases/known.txt"));
+}
+
+#[test]
+fn reasons_are_one_line_and_logs_may_have_two() {
+    let text = expand("val 1; r0 = *(u64 *)(r0 +41); out: ret");
+    let insns = assemble(&text).unwrap();
+    let desc = ProgramDesc {
+        insns: &insns,
+        prog_type: ProgType::Xdp,
+        attach_type: 0,
+        flags: 0,
+        gpl: true,
+        flat: FlatMemory::default(),
+        global_funcs: &[],
+    };
+    let opts = Options {
+        log_level: 1,
+        insn_budget: 1000,
+        out_of_time: &|| false,
+    };
+    let outcome = verify(&desc, &Maps::new(), &opts);
+    let reason = outcome.verdict.unwrap_err().reason;
+    let (access, bound) = (
+        "invalid access to map value, value_size=48 off=41 size=8",
+        "R0 min value is outside of the allowed memory range",
+    );
+    assert_eq!(reason, format!("{access}: {bound}"));
+    assert!(outcome.log.contains(&format!("{access}\n{bound}\n")));
+}
+
 #[test]
 fn bounds_and_stack() {
     check(include_str!("cases/bounds.txt"));

@@ -1,17 +1,20 @@
 //! Gives random programs to the kernel's verifier and to ours, and reports where
 //! they differ.
 //!
-//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1] [--text 1]
+//!     verifier_diff [--seed N] [--count N] [--kind alu|bounds|mutant] [--show N] [--why 1] [--text 1] [--soundness 1]
 //!
 //! Prints one minimised example for each of the first `--show` ways in which the
 //! verdicts differ (how, and both reasons without their numbers), then counts,
 //! and the share of programs that the kernel accepts. `--why 1` also counts the
 //! kernel's reasons; with `--text 1` programs that both reject differ also where
-//! the reasons do. Exits with 1 where verdicts differ.
+//! the reasons do. With `--soundness 1` the kernel is left alone: accepted programs
+//! run in a hostile world instead, and any hole is printed. Exits with 1 where
+//! verdicts differ or there is a hole.
 
 use bpf_core::disasm::listing;
+use bpf_core::program::{FlatMemory, ProgramDesc};
 use bpfvisor_tests::generate::{Kind, Sample, generate};
-use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise};
+use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise, mirror_maps, soundness};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -29,6 +32,7 @@ struct Args {
     show: usize,
     why: bool,
     text: bool,
+    soundness: bool,
 }
 
 impl Args {
@@ -40,6 +44,7 @@ impl Args {
             show: 5,
             why: false,
             text: false,
+            soundness: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -50,6 +55,7 @@ impl Args {
                 "--count" => args.count = number()?,
                 "--show" => args.show = number()? as usize,
                 "--text" => args.text = number()? == 1,
+                "--soundness" => args.soundness = number()? == 1,
                 "--why" => args.why = number()? == 1,
                 "--kind" => {
                     let unknown = format!("--kind {value}: not alu, bounds or mutant");
@@ -66,22 +72,55 @@ fn main() -> ExitCode {
     // A panic of the verifier is a result here, reported with its program.
     std::panic::set_hook(Box::new(|_| {}));
     let report = Args::parse().and_then(|args| {
+        if args.soundness {
+            return Ok(look_for_holes(&args));
+        }
         let referee = Referee::new().map_err(|e| e.to_string())?;
         let mut report = Report::default();
         for seed in args.seed..args.seed + args.count {
             report.try_seed(&args, &referee, seed);
         }
         report.print(args.count);
-        Ok(report)
+        Ok(report.ways.is_empty())
     });
     match report {
-        Ok(report) if report.ways.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(message) => {
             eprintln!("verifier_diff: {message}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether runs of the accepted programs stay inside the verifier's states.
+fn look_for_holes(args: &Args) -> bool {
+    let maps = mirror_maps();
+    let (mut ran, mut compared, mut holes) = (0, 0, 0);
+    for seed in args.seed..args.seed + args.count {
+        let sample = generate(args.kind, seed);
+        let desc = ProgramDesc {
+            insns: &sample.insns,
+            prog_type: sample.prog_type,
+            attach_type: 0,
+            flags: 0,
+            gpl: true,
+            flat: FlatMemory::default(),
+            global_funcs: &[],
+        };
+        let outcome = soundness::examine(&desc, &maps, 6, seed);
+        ran += u64::from(outcome.ran);
+        compared += u64::from(outcome.compared);
+        if let Some(hole) = outcome.hole {
+            holes += 1;
+            println!("== seed {seed}: {hole}\n{}", listing(&sample.insns));
+        }
+    }
+    println!(
+        "ran {ran} of {}, compared {compared}, holes {holes}",
+        args.count
+    );
+    holes == 0
 }
 
 /// Figures for one judge.

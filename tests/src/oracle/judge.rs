@@ -182,6 +182,12 @@ fn crashed(panic: &dyn std::any::Any) -> Verdict {
 /// [`MAPS`] as our verifier sees them.
 struct MirrorMaps;
 
+/// [`MAPS`] as our verifier sees them.
+pub fn mirror_maps() -> Vec<MapDesc> {
+    let handles = 1..=MAPS.len() as u32;
+    handles.filter_map(|h| MirrorMaps.map(h)).collect()
+}
+
 impl MapTable for MirrorMaps {
     fn map(&self, handle: u32) -> Option<MapDesc> {
         let spec = MAPS.get(handle.checked_sub(1)? as usize)?;
