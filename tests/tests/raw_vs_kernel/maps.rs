@@ -406,6 +406,7 @@ pub fn info(s: &mut Script<'_>) {
         s.note("length and info", (attr.word(4), info[..104].to_vec()));
     }
     info[150] = 1;
+    std::hint::black_box(&mut info);
     let mut attr = Attr::new(16).u32(0, map).u32(4, 200).u64(8, to);
     let _ = s.call("not zero behind", Cmd::ObjGetInfoByFd, &mut attr);
     let mut attr = Attr::new(20).u32(0, map).u32(16, 1);

@@ -271,7 +271,7 @@ pub fn statistics(s: &mut Script<'_>) {
     let data = [7u8; 64];
     let mut info = [0u8; 232];
     let to = addr_mut(&mut info);
-    let mut counted = |s: &mut Script<'_>, info: &mut [u8; 232]| {
+    let counted = |s: &mut Script<'_>, info: &mut [u8; 232]| {
         let mut run = Attr::new(80)
             .u32(0, program)
             .u32(8, 64)
