@@ -42,7 +42,7 @@ mod spec;
 mod stats;
 mod vm;
 
-pub use bpf_core::{insn, uapi};
+pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::VmStats;
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
@@ -51,3 +51,8 @@ pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};
 pub use spec::{MapSpec, ProgramSpec};
 pub use vm::{Vm, VmBuilder};
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

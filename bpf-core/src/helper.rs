@@ -87,8 +87,8 @@ pub fn proto(id: u32) -> Option<Proto> {
         9 => (&[Ctx, Anything, Mem, Size, Anything], Int),
         10 | 11 => (&[Ctx, Anything, Anything, Anything, Anything], Int),
         12 => (&[Ctx, MapPtr, Anything], Void),
-        18 | 38 | 43 => (&[Ctx, Anything, Anything], Int),
-        19 | 34 | 188 => (&[Ctx], Int),
+        18 | 31 | 38 | 43 => (&[Ctx, Anything, Anything], Int),
+        19 | 34 | 41 | 188 => (&[Ctx], Int),
         23 => (&[Anything, Anything], Int),
         25 => (&[Ctx, MapPtr, Anything, Mem, SizeOrZero], Int),
         26 | 189 => (&[Ctx, Anything, UninitMem, Size], Int),
@@ -96,7 +96,7 @@ pub fn proto(id: u32) -> Option<Proto> {
             &[MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything],
             Int,
         ),
-        39 | 44 | 54 | 65 => (&[Ctx, Anything], Int),
+        32 | 39 | 40 | 44 | 48 | 54 | 65 | 135 => (&[Ctx, Anything], Int),
         50 => (&[Ctx, Anything, Anything, Anything], Int),
         51 => (&[MapPtr, Anything, Anything], Int),
         68 => (&[Ctx, Anything, UninitMem, Size, Anything], Int),
@@ -129,7 +129,10 @@ pub fn proto(id: u32) -> Option<Proto> {
 }
 
 fn changes_packet(id: u32) -> bool {
-    matches!(id, 9 | 10 | 11 | 18 | 19 | 38 | 39 | 43 | 44 | 50 | 54 | 65)
+    matches!(
+        id,
+        9 | 10 | 11 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 65
+    )
 }
 
 fn packet_args(id: u32) -> bool {

@@ -35,6 +35,9 @@ pub struct Env<'a> {
     pub bridge: Cell<Option<NonNull<Bridge>>>,
     /// Whether the packet's flow hash was computed.
     pub hashed: Cell<bool>,
+    /// How many checksums beyond the first are known to be right
+    /// (`skb->csum_level`), if that one is.
+    pub csum_level: Cell<Option<u8>>,
 }
 
 impl<'a> Env<'a> {
@@ -52,6 +55,7 @@ impl<'a> Env<'a> {
             network: Cell::new(0),
             bridge: Cell::new(None),
             hashed: Cell::new(false),
+            csum_level: Cell::new(None),
         }
     }
 

@@ -156,15 +156,25 @@ const TEXT_MAX: u64 = 512;
 /// that a program can have: the shared slot, or the stack that it runs on. Empty
 /// elsewhere, as with the kernel's fault-proof reads.
 pub fn text_at<'a>(env: &crate::env::Env<'_>, addr: u64) -> &'a [u8] {
-    let here = core::ptr::from_ref(&addr).addr() as u64;
-    let own = env.address();
-    let limit = match env.rt.shared.limit(addr) {
-        Some(end) => end,
-        // From here up to the environment lie the frames of the run.
-        None if (here..own).contains(&addr) => own,
-        None => return &[],
-    };
-    let max = (limit - addr).min(TEXT_MAX);
+    let max = reach(env, addr).min(TEXT_MAX);
     let len = (0..max).take_while(|&i| byte(addr + i) != 0).count();
     bytes(addr, len as u64)
+}
+
+/// As [`text_at`], `len` bytes; `None` where not all of them lie there.
+pub fn bytes_at<'a>(env: &crate::env::Env<'_>, addr: u64, len: u64) -> Option<&'a [u8]> {
+    (reach(env, addr) >= len).then(|| bytes(addr, len))
+}
+
+/// How many bytes from `addr` on lie in memory that a program can have.
+#[inline(never)]
+fn reach(env: &crate::env::Env<'_>, addr: u64) -> u64 {
+    let here = core::ptr::from_ref(&addr).addr() as u64;
+    let own = env.address();
+    match env.rt.shared.limit(addr) {
+        Some(end) => end - addr,
+        // From here up to the environment lie the frames of the run.
+        None if (here..own).contains(&addr) => own - addr,
+        None => 0,
+    }
 }

@@ -9,7 +9,7 @@ mod xdp;
 pub use enter::call;
 pub use interpret::Bridge;
 pub use packet::ETH_HLEN;
-pub use skb::{set_data as set_skb_data, span as skb_span};
+pub use skb::{protocol as skb_protocol, set_data as set_skb_data, span as skb_span};
 pub use xdp::META_MAX;
 
 use crate::dispatch::{Answer, Call};

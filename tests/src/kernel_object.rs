@@ -98,4 +98,16 @@ impl KernelProgram {
     pub fn run(&self, packet: &[u8]) -> kernel::Result<kernel::RunOutput> {
         self.program.run(&kernel::RunSpec::data(packet))
     }
+
+    /// Mean nanoseconds of one of `repeat` runs, as the kernel measures them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn nanos(&self, packet: &[u8], repeat: u32) -> kernel::Result<f64> {
+        let spec = kernel::RunSpec {
+            repeat,
+            ..kernel::RunSpec::data(packet)
+        };
+        Ok(self.program.run(&spec)?.duration.as_nanos() as f64)
+    }
 }

@@ -2,6 +2,8 @@
 //! and by a decoder that shares no code with them: verdict, packet and map
 //! contents for every packet of the capture. Needs root and /dev/kvm.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use bpfvisor::Vm;
 use bpfvisor::object::Object;
 use bpfvisor_tests::capture::packets;

@@ -1,6 +1,8 @@
 //! Every dependency has a licence from the list of `deny.toml` and comes from a
 //! registry, not from a git address or a path outside the workspace.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -18,30 +18,51 @@ use crate::lane::Lane;
 use crate::machine::Machine;
 use crate::memory::{Places, Private};
 use crate::shared::SharedMemory;
+use crate::vcpu::Vcpu;
 use crate::{descriptors, paging, random};
 
 /// Boots `image`; on failure nothing is left behind.
 pub(crate) fn boot(config: &Config, image: &Image) -> Result<Arc<Core>, BootError> {
     let config = config.checked()?;
     let host = Host::get()?;
-    // Slots come first, for KVM waits long to change them once there is a vCPU;
-    // their contents only while the vCPUs are being created.
-    let private = Private::new(Places::new(&config))?;
+    let private = Arc::new(Private::new(Places::new(&config))?);
     let shared = Arc::new(SharedMemory::new(config.shared_bytes)?);
+    let mut crew = Crew::new(config.vcpus);
+    // KVM takes long to create its things; memory is filled meanwhile.
+    crew.start(fill((&config, host.bmi2), image, &private, &shared))?;
+    // The slots come before any vCPU: KVM waits long to change them under one.
     let machine = Arc::new(Machine::new(host, private, Arc::clone(&shared))?);
-    let crew = Crew::start(host, &machine, config.vcpus)?;
-    fill_private(&machine.private, image)?;
-    fill_shared(&shared, &config)?;
+    for index in 1..config.vcpus {
+        let machine = Arc::clone(&machine);
+        crew.start(move || Vcpu::new(host, machine, index).map(Some))?;
+    }
+    let first = Vcpu::new(host, machine, 0)?;
     let core = Core::new(config, shared).map_err(|source| BootError::Kvm {
         step: "create the doorbells",
         source,
     })?;
     let core = Arc::new(core);
-    let launched = crew.launch(&core, image.entry());
+    let launched = crew.launch(&core, image.entry(), first);
     if launched.is_err() {
         stop(&core);
     }
     launched.map(|()| core)
+}
+
+/// The job of filling both slots.
+fn fill(
+    (config, bmi2): (&Config, bool),
+    image: &Image,
+    private: &Arc<Private>,
+    shared: &Arc<SharedMemory>,
+) -> impl FnOnce() -> Result<Option<Vcpu>, BootError> + Send + use<> {
+    let (config, image) = (config.clone(), image.clone());
+    let (private, shared) = (Arc::clone(private), Arc::clone(shared));
+    move || {
+        fill_private(&private, &image)?;
+        fill_shared(&shared, &config, bmi2)?;
+        Ok(None)
+    }
 }
 
 fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
@@ -49,15 +70,16 @@ fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
         step: "write the tables",
         source: io::Error::other(e),
     })?;
+    private.expect_image(image);
     image.load(&private.mapping)?;
     private.populate_for_boot();
     Ok(())
 }
 
-fn fill_shared(shared: &SharedMemory, config: &Config) -> Result<(), BootError> {
+fn fill_shared(shared: &SharedMemory, config: &Config, bmi2: bool) -> Result<(), BootError> {
     shared.populate(0, layout::queue_block(config.vcpus));
     shared
-        .set_boot_info(&boot_info(config)?)
+        .set_boot_info(&boot_info(config, bmi2)?)
         .map_err(|_| BootError::Memory {
             step: "write the boot record",
             source: io::ErrorKind::InvalidInput.into(),
@@ -76,12 +98,13 @@ fn write_tables(private: &Private, image: &Image) -> Result<(), VolatileMemoryEr
     descriptors::write(&memory, private.places.vcpus)
 }
 
-fn boot_info(config: &Config) -> Result<BootInfo, BootError> {
+fn boot_info(config: &Config, bmi2: bool) -> Result<BootInfo, BootError> {
     let flag = |on, bit| if on { bit } else { 0 };
     Ok(BootInfo {
         version: PROTOCOL_VERSION,
         flags: flag(config.verifier_off, boot_flags::VERIFIER_OFF)
-            | flag(config.interpret, boot_flags::INTERPRET),
+            | flag(config.interpret, boot_flags::INTERPRET)
+            | flag(bmi2, boot_flags::BMI2),
         vcpus: config.vcpus,
         idle_polls: config.guest_idle_polls,
         shared_len: config.shared_bytes,

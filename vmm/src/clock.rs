@@ -1,13 +1,14 @@
 //! The guest's clock: how its time stamp counter maps to the host's clocks.
-#![allow(unsafe_code)]
 
 use bpfvisor_abi::boot::BootInfo;
 use kvm_bindings::{Msrs, kvm_msr_entry};
 use kvm_ioctls::VcpuFd;
+use rustix::time::{ClockId, DynamicClockId, clock_gettime_dynamic};
 
 const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
 /// Tries to read the counter without being interrupted in between.
 const TRIES: usize = 3;
+const MONOTONIC: DynamicClockId<'static> = DynamicClockId::Known(ClockId::Monotonic);
 
 /// The clock fields of [`BootInfo`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +28,14 @@ impl Clock {
         let (tsc_base, mono_base_ns, _) = (0..TRIES)
             .filter_map(|_| read_tsc(vcpu))
             .min_by_key(|&(_, _, took)| took)?;
-        let mono = now(libc::CLOCK_MONOTONIC);
+        let mono = now(MONOTONIC);
         Some(Self {
             mono_base_ns,
             tsc_base,
             tsc_mult,
             tsc_shift,
-            boot_offset_ns: now(libc::CLOCK_BOOTTIME).saturating_sub(mono),
-            tai_offset_ns: now(libc::CLOCK_TAI).saturating_sub(mono),
+            boot_offset_ns: now(DynamicClockId::Known(ClockId::Boottime)).saturating_sub(mono),
+            tai_offset_ns: now(DynamicClockId::Tai).saturating_sub(mono),
         })
     }
 
@@ -56,9 +57,9 @@ fn read_tsc(vcpu: &VcpuFd) -> Option<(u64, u64, u64)> {
         ..Default::default()
     };
     let mut msrs = Msrs::from_entries(&[entry]).ok()?;
-    let before = now(libc::CLOCK_MONOTONIC);
+    let before = now(MONOTONIC);
     let read = vcpu.get_msrs(&mut msrs).ok()?;
-    let took = now(libc::CLOCK_MONOTONIC) - before;
+    let took = now(MONOTONIC) - before;
     let tsc = msrs.as_slice().first()?.data;
     (read == 1).then_some((tsc, before + took / 2, took))
 }
@@ -73,13 +74,11 @@ fn scale(khz: u32) -> (u32, u32) {
     (0..=32).rev().find_map(fits).unwrap_or((0, 0))
 }
 
-fn now(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
+/// Nanoseconds; 0 for a clock that this host does not have.
+fn now(clock: DynamicClockId<'_>) -> u64 {
+    let Ok(time) = clock_gettime_dynamic(clock) else {
+        return 0;
     };
-    // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::clock_gettime(clock, &mut time) };
     (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec as u64)

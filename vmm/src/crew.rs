@@ -1,7 +1,7 @@
 //! The threads of a VM's vCPUs, from their start to their first instruction.
 //!
-//! Creating a vCPU is what takes KVM longest, so each thread creates its own
-//! while memory is being prepared elsewhere, and then waits for its orders.
+//! Each first does a part of the preparations, so that the machine is ready
+//! sooner, and then waits for its orders.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::error::BootError;
-use crate::host::Host;
-use crate::machine::Machine;
 use crate::signal;
 use crate::vcpu::Vcpu;
 
@@ -21,11 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A vCPU has announced itself, or why there is none.
 pub(crate) type Ready = Result<(), BootError>;
 
-/// What a waiting vCPU needs to run.
+/// What a waiting thread needs to run its vCPU.
 pub(crate) struct Orders {
     pub(crate) core: Arc<Core>,
     pub(crate) entry: u64,
     pub(crate) ready: SyncSender<Ready>,
+    /// The vCPU, if the thread has not created it itself.
+    vcpu: Option<Vcpu>,
 }
 
 /// Threads that wait for orders. Dropped, they are sent home.
@@ -42,54 +42,60 @@ struct Member {
 }
 
 impl Crew {
-    /// Starts the threads, which create their vCPUs.
-    pub(crate) fn start(
-        host: &'static Host,
-        machine: &Arc<Machine>,
-        vcpus: u32,
-    ) -> Result<Self, BootError> {
+    pub(crate) fn new(vcpus: u32) -> Self {
         let (sender, ready) = sync_channel(vcpus as usize);
-        let mut crew = Self {
+        Self {
             members: Vec::new(),
             ready,
             sender,
-        };
-        for index in 0..vcpus {
-            let (orders, receiver) = sync_channel(1);
-            let (machine, ready) = (Arc::clone(machine), crew.sender.clone());
-            let thread = Builder::new()
-                .name(format!("bpfvisor-vcpu{index}"))
-                .spawn(move || serve(host, machine, index, (&receiver, ready)))
-                .map_err(|source| BootError::Kvm {
-                    step: "start a vCPU's thread",
-                    source,
-                })?;
-            crew.members.push(Member {
-                orders: Some(orders),
-                thread: Some(thread),
-            });
         }
-        Ok(crew)
     }
 
-    /// Lets the first vCPU run, which sets up the runtime, then all others. Gives
-    /// the threads to their lanes.
-    pub(crate) fn launch(mut self, core: &Arc<Core>, entry: u64) -> Result<(), BootError> {
+    /// Starts the next vCPU's thread with a job of preparation, which may be to
+    /// create the vCPU.
+    pub(crate) fn start(
+        &mut self,
+        job: impl FnOnce() -> Result<Option<Vcpu>, BootError> + Send + 'static,
+    ) -> Result<(), BootError> {
+        let (orders, receiver) = sync_channel(1);
+        let thread = Builder::new()
+            .name(format!("bpfvisor-vcpu{}", self.members.len()))
+            .spawn(move || serve(job, &receiver))
+            .map_err(|source| BootError::Kvm {
+                step: "start a vCPU's thread",
+                source,
+            })?;
+        self.members.push(Member {
+            orders: Some(orders),
+            thread: Some(thread),
+        });
+        Ok(())
+    }
+
+    /// Gives the threads to their lanes, lets the first run `vcpu`, which sets up
+    /// the runtime, then lets all others run theirs.
+    pub(crate) fn launch(
+        mut self,
+        core: &Arc<Core>,
+        entry: u64,
+        vcpu: Vcpu,
+    ) -> Result<(), BootError> {
         for (lane, member) in core.lanes.iter().zip(&mut self.members) {
             lane.set_thread(member.thread.take());
         }
-        let orders = || Orders {
-            core: Arc::clone(core),
-            entry,
-            ready: self.sender.clone(),
-        };
-        let (first, others) = self.members.split_at(self.members.len().min(1));
-        for part in [first, others] {
-            // A member that is gone has said why.
-            part.iter()
-                .flat_map(|m| &m.orders)
-                .for_each(|tell| drop(tell.send(orders())));
-            part.iter().try_for_each(|_| self.wait())?;
+        let mut first = Some(vcpu);
+        for part in [0..1, 1..self.members.len()] {
+            let members = self.members.get(part).unwrap_or_default();
+            for orders in members.iter().filter_map(|m| m.orders.as_ref()) {
+                // A thread that is gone leaves the wait below unanswered.
+                let _ = orders.send(Orders {
+                    core: Arc::clone(core),
+                    entry,
+                    ready: self.sender.clone(),
+                    vcpu: first.take(),
+                });
+            }
+            members.iter().try_for_each(|_| self.wait())?;
         }
         Ok(())
     }
@@ -117,20 +123,18 @@ impl Drop for Crew {
 }
 
 /// The body of a vCPU's thread.
-fn serve(
-    host: &Host,
-    machine: Arc<Machine>,
-    index: u32,
-    (orders, ready): (&Receiver<Orders>, SyncSender<Ready>),
-) {
+fn serve(job: impl FnOnce() -> Result<Option<Vcpu>, BootError>, orders: &Receiver<Orders>) {
     signal::unblock();
-    match Vcpu::new(host, machine, index) {
-        Ok(vcpu) => {
-            drop(ready);
-            if let Ok(orders) = orders.recv() {
+    let done = job();
+    let Ok(mut orders) = orders.recv() else {
+        return;
+    };
+    match done {
+        Err(error) => drop(orders.ready.send(Err(error))),
+        Ok(own) => {
+            if let Some(vcpu) = own.or(orders.vcpu.take()) {
                 vcpu.run(orders);
             }
         }
-        Err(error) => drop(ready.send(Err(error))),
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Kvm;
 
 use crate::error::BootError;
@@ -20,6 +20,8 @@ pub(crate) struct Host {
     pub(crate) cpuid: CpuId,
     /// Bits that XCR0 may have.
     pub(crate) xcr0: u64,
+    /// Whether it has BMI2.
+    pub(crate) bmi2: bool,
 }
 
 /// An error of a KVM ioctl, as a boot error that names the step.
@@ -67,17 +69,29 @@ impl Host {
             step: "install the kick's signal handler",
             source,
         })?;
-        let xcr0 = supported_xcr0(&cpuid);
-        Ok(Self { kvm, cpuid, xcr0 })
+        let (xcr0, bmi2) = (supported_xcr0(&cpuid), supported_bmi2(&cpuid));
+        Ok(Self {
+            kvm,
+            cpuid,
+            xcr0,
+            bmi2,
+        })
     }
 }
 
 /// CPUID leaf 0xd, subleaf 0 (SDM volume 1, 13.2).
 fn supported_xcr0(cpuid: &CpuId) -> u64 {
     const X87_SSE: u64 = 3;
-    let leaf = cpuid
-        .as_slice()
-        .iter()
-        .find(|e| e.function == 0xd && e.index == 0);
-    leaf.map_or(X87_SSE, |e| u64::from(e.edx) << 32 | u64::from(e.eax))
+    leaf(cpuid, 0xd).map_or(X87_SSE, |e| u64::from(e.edx) << 32 | u64::from(e.eax))
+}
+
+/// CPUID leaf 7, subleaf 0, EBX bit 8.
+fn supported_bmi2(cpuid: &CpuId) -> bool {
+    leaf(cpuid, 7).is_some_and(|e| e.ebx & 1 << 8 != 0)
+}
+
+/// Subleaf 0 of a leaf.
+fn leaf(cpuid: &CpuId, function: u32) -> Option<&kvm_cpuid_entry2> {
+    let mut entries = cpuid.as_slice().iter();
+    entries.find(|e| e.function == function && e.index == 0)
 }

@@ -7,10 +7,11 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | what a VM is made of | [`config`], `memory`, `paging`, `descriptors`, `registers`, `image` |
-//! | running it | `vcpu`, `clock`, [`fault`], `watchdog` |
-//! | talking to it | `queue`, [`shared`], [`load`], `trace` |
-//! | lifetimes | [`object`], [`alloc`], `fds` |
+//! | what a VM is made of | [`config`], `mapping`, `memory`, `paging`, `descriptors`, `registers`, `image`, `machine` |
+//! | starting it | `host`, `boot`, `crew`, `clock` |
+//! | running it | `vcpu` (exits), `exception`, [`fault`], `signal` (the kick) |
+//! | talking to it | `lane` (one vCPU's callers, and their watchdog), `ring`, `doorbell`, `packets`, [`load`], [`shared`], `trace` |
+//! | lifetimes | [`object`], [`alloc`] over `free_list`, `fds` |
 //!
 //! **Invariant:** nothing that the guest wrote is believed. It is read once,
 //! checked, and then used; no Rust reference ever points into memory that the

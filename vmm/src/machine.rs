@@ -25,7 +25,7 @@ fn create_vm(host: &Host) -> Result<VmFd, BootError> {
 #[derive(Debug)]
 pub(crate) struct Machine {
     vm: VmFd,
-    pub(crate) private: Private,
+    pub(crate) private: Arc<Private>,
     _shared: Arc<SharedMemory>,
 }
 
@@ -33,7 +33,7 @@ impl Machine {
     /// A VM with its two slots and no vCPU.
     pub(crate) fn new(
         host: &Host,
-        private: Private,
+        private: Arc<Private>,
         shared: Arc<SharedMemory>,
     ) -> Result<Self, BootError> {
         let vm = create_vm(host)?;

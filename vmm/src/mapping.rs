@@ -137,6 +137,8 @@ impl Drop for Mapping {
 pub(crate) enum Advice {
     /// Back it with huge pages where the host can.
     Huge = libc::MADV_HUGEPAGE,
+    /// Make it huge pages now, keeping contents.
+    Collapse = libc::MADV_COLLAPSE,
     /// Take the memory now, zeroed, keeping contents.
     Populate = libc::MADV_POPULATE_WRITE,
     /// Give the memory of a shared mapping back; it reads as zeroes afterwards.

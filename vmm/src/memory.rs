@@ -14,6 +14,7 @@ use bpfvisor_abi::layout::{self, REGION};
 
 use crate::config::Config;
 use crate::error::BootError;
+use crate::image::Image;
 use crate::mapping::{Advice, Mapping};
 
 /// Guest-physical places that depend on the configuration.
@@ -93,20 +94,46 @@ impl Private {
         }
     }
 
-    /// Takes what is in use from the first instructions on: the first regions of
-    /// heap and code, and the top of each stack.
+    /// Takes what is in use from the first instructions on: a little of heap,
+    /// code and each stack.
     pub(crate) fn populate_for_boot(&self) {
-        self.populate(layout::HEAP);
-        self.populate(layout::CODE);
-        for vcpu in 0..self.places.vcpus {
-            let end = self.places.stack(vcpu) + REGION;
-            let offset = (end - STACK_IN_USE) as usize;
+        let stacks = (0..self.places.vcpus).map(|vcpu| {
+            (
+                self.places.stack(vcpu) + REGION - STACK_IN_USE,
+                STACK_IN_USE,
+            )
+        });
+        let first = [(self.places.heap, HEAP_IN_USE), (layout::CODE, CODE_IN_USE)];
+        for (offset, len) in stacks.chain(first) {
             let _ = self
                 .mapping
-                .advise(offset, STACK_IN_USE as usize, Advice::Populate);
+                .advise(offset as usize, len as usize, Advice::Populate);
+        }
+    }
+
+    /// Asks for huge pages where code of the image will lie: fewer faults of the
+    /// host while it is copied, and of the guest while it runs.
+    pub(crate) fn expect_image(&self, image: &Image) {
+        for region in image.regions().iter().filter(|r| r.rights.execute) {
+            let (offset, len) = (region.address as usize, REGION as usize);
+            let _ = self.mapping.advise(offset, len, Advice::Huge);
+        }
+    }
+
+    /// Once booted, takes the rest of the heap's first region, as a huge page if
+    /// the host can: clearing it would have been a good part of the boot.
+    pub(crate) fn populate_after_boot(&self) {
+        let (offset, len) = (self.places.heap as usize, REGION as usize);
+        if self.mapping.advise(offset, len, Advice::Collapse).is_err() {
+            let _ = self.mapping.advise(offset, len, Advice::Populate);
         }
     }
 }
 
-/// How much of a stack is populated at boot.
+/// How much of a stack is in use at boot.
 const STACK_IN_USE: u64 = 16 << 10;
+/// And of the heap.
+const HEAP_IN_USE: u64 = 32 << 10;
+/// How much of the code region is worth having before there is a program. The
+/// first region never grows into a huge page: small VMs stay small.
+const CODE_IN_USE: u64 = 128 << 10;

@@ -68,7 +68,9 @@ impl Vcpu {
 
     /// Runs until the VM dies.
     pub(crate) fn run(self, orders: Orders) {
-        let Orders { core, entry, ready } = orders;
+        let Orders {
+            core, entry, ready, ..
+        } = orders;
         let Self { index, fd, machine } = self;
         let regs = registers::entering(kvm_regs::default(), entry, index);
         if let Err(e) = fd.set_regs(&regs) {
@@ -160,6 +162,7 @@ impl Running {
         let first = self.index == 0 && self.ready.is_some();
         self.announce(Ok(()));
         if first {
+            self.machine.private.populate_after_boot();
             let clock = Clock::measure(&self.fd);
             if clock.is_none_or(|clock| self.core.shared.set_clock(&clock).is_err()) {
                 return Err(self.ended(Cause::KvmInternal, "the clock could not be read"));

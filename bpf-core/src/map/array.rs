@@ -91,11 +91,7 @@ impl Array {
     /// The checks that updates of arrays begin with; gives the index.
     #[inline]
     fn check_update(&self, key: &[u8], flags: u64) -> Result<u32, MapError> {
-        if self.per_cpu() {
-            if flags > f::EXIST {
-                return Err(MapError::FLAGS);
-            }
-        } else if flags & !f::F_LOCK > f::EXIST {
+        if flags & !f::F_LOCK > f::EXIST {
             return Err(MapError::FLAGS);
         }
         if self.only_any() && flags != f::ANY {
@@ -144,6 +140,9 @@ impl Array {
     pub(super) fn update_all(&self, key: &[u8], values: &[u8], flags: u64) -> Result<(), MapError> {
         if !self.per_cpu() {
             return self.update(0, key, values, flags);
+        }
+        if flags > f::EXIST {
+            return Err(MapError::FLAGS);
         }
         let index = self.check_update(key, flags)?;
         let step = round8(self.value_size) as usize;

@@ -163,10 +163,9 @@ impl Verifier<'_> {
             && !dst.linked
             && let Some(delta) = src.as_const()
             && delta <= i32::MAX as u64
+            && new.num.as_const().is_none()
         {
-            if new.num.as_const().is_none() {
-                (new.id, new.linked, new.off) = (dst.id, true, delta as i32);
-            }
+            (new.id, new.linked, new.off) = (dst.id, true, delta as i32);
         }
         new
     }

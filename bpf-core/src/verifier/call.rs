@@ -2,6 +2,7 @@
 use super::context;
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
+use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
@@ -206,7 +207,7 @@ impl Verifier<'_> {
     }
 
     fn widen_reg(&self, old: &Reg, new: &mut Reg) {
-        if !old.is_scalar() || !new.is_scalar() || self.nodes.is_precise(old.node) {
+        if !old.is_scalar() || !new.is_scalar() || self.nodes.weight(old.node) == Weight::Proof {
             return;
         }
         if old.num != new.num || (old.id == 0) != (new.id == 0) {

@@ -236,10 +236,7 @@ impl<'a> Verifier<'a> {
                     self.desc.insns.len()
                 );
             };
-            let next = match self.visit(pc, &insn).map_err(|r| r.at(pc)) {
-                Ok(n) => n,
-                Err(r) => return Err(r),
-            };
+            let next = self.visit(pc, &insn).map_err(|r| r.at(pc))?;
             match next {
                 Next::To(to) => {
                     self.came_from = pc;

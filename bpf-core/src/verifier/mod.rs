@@ -1,4 +1,24 @@
 //! The proof that a program is safe.
+//!
+//! Every path is followed with an abstract state in place of registers and
+//! stack. A path stops where a state that was followed to its end covers it.
+//!
+//! | file | is |
+//! |---|---|
+//! | `structure`, `cfg`, `opcode`, `maps` | what needs no path: shape, reachability, fields, map references |
+//! | `domain` | numbers |
+//! | `reg`, `state` | the abstract machine |
+//! | `engine` | the exploration |
+//! | `alu`, `branch`, `memory`, `stack`, `context` | instructions: what they require and do |
+//! | `call`, `args`, `format` | functions, callbacks, helper calls |
+//! | `prune`, `precision`, `live` | when one state covers another |
+//! | `depth`, `rewrite` | stack use of calls; the program without dead code |
+//! | `log` | the kernel's log |
+//!
+//! Differences from Linux, on purpose: global functions are followed at each
+//! call like static ones (at least as strict in what may happen, not in what
+//! may be passed); callbacks need no BTF; reading the kernel's `struct bpf_map`
+//! through a map pointer and sockets in contexts are unsupported.
 pub mod domain;
 
 use crate::program::{MapTable, Program, ProgramDesc};

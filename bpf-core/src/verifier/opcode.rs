@@ -149,18 +149,20 @@ fn check_jump(i: &Insn) -> Res<()> {
                 bail!(EINVAL, "BPF_JA uses reserved fields");
             }
         }
-        op::JCOND => {
-            if i.dst != 0 || i.imm != 0 || i.src != 0 {
-                bail!(EINVAL, "invalid may_goto imm {}", i.imm);
-            }
+        op::JCOND if i.dst != 0 || i.imm != 0 || i.src != 0 => {
+            bail!(EINVAL, "invalid may_goto imm {}", i.imm)
         }
-        _ if i.opcode & op::X != 0 => {
-            if i.imm != 0 {
+        op::JCOND => {}
+        _ => {
+            let unused = if i.opcode & op::X != 0 {
+                i.imm
+            } else {
+                i32::from(i.src)
+            };
+            if unused != 0 {
                 bail!(EINVAL, "BPF_JMP/JMP32 uses reserved fields");
             }
         }
-        _ if i.src != 0 => bail!(EINVAL, "BPF_JMP/JMP32 uses reserved fields"),
-        _ => {}
     }
     Ok(())
 }

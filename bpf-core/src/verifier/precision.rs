@@ -13,10 +13,21 @@ use alloc::vec::Vec;
 /// which nothing earlier has an influence.
 pub(crate) type NodeId = u32;
 
+/// How much the value of a number matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// No proof rested on it.
+    None,
+    /// It was compared with a state whose proofs are not finished, so it may.
+    Maybe,
+    /// A proof rested on it.
+    Proof,
+}
+
 /// All nodes of one verification.
 pub(crate) struct Nodes {
     parents: Vec<[NodeId; 2]>,
-    precise: Vec<bool>,
+    weights: Vec<Weight>,
     todo: Vec<NodeId>,
     all: bool,
 }
@@ -25,7 +36,7 @@ impl Nodes {
     pub fn new() -> Self {
         Self {
             parents: alloc::vec![[0; 2]],
-            precise: alloc::vec![true],
+            weights: alloc::vec![Weight::Proof],
             todo: Vec::new(),
             all: false,
         }
@@ -60,26 +71,43 @@ impl Nodes {
     fn add(&mut self, parents: [NodeId; 2]) -> NodeId {
         let id = self.parents.len() as NodeId;
         self.parents.push(parents);
-        self.precise.push(false);
+        self.weights.push(Weight::None);
         id
     }
 
-    /// Whether a proof rested on the number. Only meaningful for a checkpoint's
-    /// own nodes, which are never 0.
+    /// How much the number matters. Only meaningful for a checkpoint's own
+    /// nodes, which are never 0.
+    pub fn weight(&self, id: NodeId) -> Weight {
+        if self.all {
+            return Weight::Proof;
+        }
+        self.weights
+            .get(id as usize)
+            .copied()
+            .unwrap_or(Weight::Proof)
+    }
+
+    /// Whether a state's number must agree for it to stand in for another.
     pub fn is_precise(&self, id: NodeId) -> bool {
-        self.all || self.precise.get(id as usize).copied().unwrap_or(true)
+        self.weight(id) != Weight::None
     }
 
     /// Records that a proof rests on the number.
     pub fn mark(&mut self, id: NodeId) {
+        self.mark_as(id, Weight::Proof);
+    }
+
+    /// Raises the weight of a number and of those that it came from.
+    pub fn mark_as(&mut self, id: NodeId, weight: Weight) {
         self.todo.push(id);
         while let Some(n) = self.todo.pop() {
-            let Some(flag) = self.precise.get_mut(n as usize) else {
+            let Some(now) = self.weights.get_mut(n as usize) else {
                 continue;
             };
-            if core::mem::replace(flag, true) {
+            if *now >= weight {
                 continue;
             }
+            *now = weight;
             if let Some(parents) = self.parents.get(n as usize) {
                 self.todo.extend(parents.iter().filter(|&&p| p != 0));
             }

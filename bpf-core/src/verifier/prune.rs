@@ -1,5 +1,6 @@
 //! Checkpoints: when a path may stop because an explored state covers it.
 use super::engine::Verifier;
+use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Byte, Frame, Slot, State};
@@ -262,30 +263,37 @@ impl Verifier<'_> {
             return;
         };
         let read = self.checkpoints[nr as usize].read;
-        let all = mode == Mode::Within;
-        let top = self.st.depth();
-        for depth in 0..=top {
+        for (depth, &seen) in read.iter().enumerate().take(self.st.frames.len()) {
             let live = self.live_at(self.checkpoints[nr as usize].pc, depth);
+            let mask = if mode == Mode::Within { u64::MAX } else { seen };
             let (o, n) = (&old.frames[depth], self.st.frames[depth].clone());
-            let mask = if all { u64::MAX } else { read[depth] };
             for (r, (a, b)) in o.regs.iter().zip(&n.regs).enumerate() {
-                if live & 1 << r == 0 {
-                    continue;
-                }
-                if b.is_scalar() && a.is_scalar() && (all || self.nodes.is_precise(a.node)) {
-                    self.nodes.mark(b.node);
+                if live & 1 << r != 0 {
+                    self.inherit(a, b, mode);
                 }
             }
             for (s, b) in n.stack.iter().enumerate() {
                 let a = o.slot(s);
-                let wanted = a.is_scalar_spill() && self.nodes.is_precise(a.reg.node);
-                if mask & 1 << s != 0 && b.is_scalar_spill() && (all || wanted) {
-                    self.nodes.mark(b.reg.node);
+                let both = a.is_spill() || mode == Mode::Within;
+                if mask & 1 << s != 0 && b.is_spill() && both {
+                    self.inherit(&a.reg, &b.reg, mode);
                 }
             }
             self.mark_slots_read(depth, mask);
         }
         self.checkpoints[nr as usize].state = Some(old);
+    }
+
+    /// A number that stands where an explored state has one matters as much.
+    fn inherit(&mut self, old: &Reg, new: &Reg, mode: Mode) {
+        if !new.is_scalar() {
+            return;
+        }
+        if mode == Mode::Within {
+            self.nodes.mark_as(new.node, Weight::Maybe);
+        } else if old.is_scalar() {
+            self.nodes.mark_as(new.node, self.nodes.weight(old.node));
+        }
     }
 
     /// A path came to its end.

@@ -46,7 +46,7 @@ impl Verifier<'_> {
     fn kept(&self, at: usize) -> bool {
         let (aux, i) = (&self.aux[at], &self.desc.insns[at]);
         let second = at > 0 && self.desc.insns[at - 1].is_wide() && self.aux[at - 1].seen;
-        aux.seen && (second || !(is_conditional(i) && !aux.jumped))
+        aux.seen && (second || aux.jumped || !is_conditional(i))
     }
 
     fn moved(&self, at: usize, i: &Insn, new_index: &[u32]) -> Insn {

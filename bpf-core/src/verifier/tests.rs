@@ -101,7 +101,7 @@ fn judge(kind: &str, text: &str) -> String {
     };
     let opts = Options {
         log_level: 0,
-        insn_budget: 1_000_000,
+        insn_budget: 60_000,
         out_of_time: &|| false,
     };
     match verify(&desc, &Maps::new(), &opts).verdict {

@@ -10,6 +10,15 @@ pub struct Object {
     pub data: Vec<Box<[u64]>>,
     /// Wide loads that name a map.
     pub map_loads: Vec<usize>,
+    variables: Vec<Variable>,
+}
+
+/// A named piece of a data section.
+struct Variable {
+    name: String,
+    section: usize,
+    at: usize,
+    len: usize,
 }
 
 fn u64_at(b: &[u8], at: usize) -> usize {
@@ -66,6 +75,7 @@ impl Object {
                 .collect(),
             data,
             map_loads: Vec::new(),
+            variables: variables(&sections, symbols),
         };
         let relocations = sections.iter().filter(|s| s.kind == 9 && s.info == program);
         for r in relocations.flat_map(|s| s.bytes.chunks_exact(16)) {
@@ -81,12 +91,47 @@ impl Object {
         object
     }
 
+    /// Sets a variable that the program finds in its data; false if there is none
+    /// of this name and length.
+    #[allow(dead_code, reason = "not all that read objects change them")]
+    pub fn set(&mut self, name: &str, bytes: &[u8]) -> bool {
+        let found = self.variables.iter().find(|v| v.name == name);
+        let Some(v) = found.filter(|v| v.len == bytes.len()) else {
+            return false;
+        };
+        for (i, &byte) in bytes.iter().enumerate() {
+            let (word, shift) = ((v.at + i) / 8, (v.at + i) % 8 * 8);
+            let word = &mut self.data[v.section][word];
+            *word = *word & !(0xff << shift) | u64::from(byte) << shift;
+        }
+        true
+    }
+
     fn relocate(&mut self, at: usize, section: usize, value: usize) {
         let base = self.data[section].as_ptr() as u64;
         let address = base + value as u64 + u64::from(self.insns[at].imm as u32);
         self.insns[at].imm = address as i32;
         self.insns[at + 1].imm = (address >> 32) as i32;
     }
+}
+
+/// Objects (`STT_OBJECT`) of the symbol table.
+fn variables(sections: &[Section<'_>], symbols: &Section<'_>) -> Vec<Variable> {
+    let names = sections.iter().find(|s| s.name == ".strtab");
+    let names = names.expect("names of symbols").bytes;
+    let objects = symbols.bytes.chunks_exact(24).filter(|s| s[4] & 15 == 1);
+    objects
+        .map(|s| {
+            let name = &names[u32_at(s, 0)..];
+            let end = name.iter().position(|&b| b == 0).expect("a final zero");
+            Variable {
+                name: String::from_utf8_lossy(&name[..end]).into_owned(),
+                section: usize::from(u16::from_le_bytes([s[6], s[7]])),
+                at: u64_at(s, 8),
+                len: u64_at(s, 16),
+            }
+        })
+        .collect()
 }
 
 /// Zeros, or what the file has.

@@ -74,6 +74,8 @@ pub mod boot_flags {
     pub const VERIFIER_OFF: u32 = 1 << 0;
     /// Programs are interpreted, not compiled.
     pub const INTERPRET: u32 = 1 << 1;
+    /// The processor has BMI2. (CPUID is slow in a VM.)
+    pub const BMI2: u32 = 1 << 2;
 }
 
 /// At offset [`BOOT_INFO`](crate::layout::BOOT_INFO) of the shared slot.

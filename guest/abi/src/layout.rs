@@ -57,8 +57,8 @@ pub const IMAGE: u64 = 0x20_0000;
 /// End of what the image may take.
 pub const IMAGE_END: u64 = CODE;
 
-/// Compiled programs, executable and not writable. The first region is populated
-/// before the first vCPU starts.
+/// Compiled programs, executable and not writable. The beginning of the first
+/// region is populated before the first vCPU starts.
 pub const CODE: u64 = 0x100_0000;
 /// Size of the code region.
 pub const CODE_SIZE: u64 = 64 << 20;
@@ -84,7 +84,7 @@ pub const fn stack_top(vcpu: u32) -> u64 {
 }
 
 /// The runtime's heap; its size is in [`crate::boot::BootInfo::heap_len`]. Its
-/// first region is populated before the first vCPU starts.
+/// first region is populated around the boot.
 pub const HEAP: u64 = 0x1800_0000;
 /// The longest heap.
 pub const HEAP_MAX: u64 = SHARED - HEAP;

@@ -36,9 +36,14 @@ fn fold(sum: u32) -> u16 {
     !to_16(sum)
 }
 
-/// Sum of 32-bit words in memory order (`csum_partial`); `len` is a multiple of 4.
+/// Sum of 32-bit words in memory order (`csum_partial`); zeros fill up the last.
 fn partial(data: &[u8], seed: u32) -> u32 {
-    let words = data.as_chunks::<4>().0.iter();
+    let (words, rest) = data.as_chunks::<4>();
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let words = words.iter().chain([&last]);
     let sum: u64 = words
         .map(|w| u64::from(u32::from_ne_bytes(*w)))
         .sum::<u64>()
@@ -47,11 +52,8 @@ fn partial(data: &[u8], seed: u32) -> u32 {
 }
 
 /// `bpf_csum_diff(from, from_size, to, to_size, seed)`.
-pub fn diff(_env: &Env<'_>, [from, from_size, to, to_size, seed]: Args) -> Result<u64, i32> {
+pub fn diff(_env: &Env<'_>, [from, from_size, to, to_size, seed]: Args) -> u64 {
     let (from_size, to_size) = (u64::from(from_size as u32), u64::from(to_size as u32));
-    if (from_size | to_size) % 4 != 0 {
-        return Err(errno::EINVAL);
-    }
     let (from, to, seed) = (bytes(from, from_size), bytes(to, to_size), seed as u32);
     let sum = match (from.is_empty(), to.is_empty()) {
         (false, false) => sub(partial(to, seed), partial(from, 0)),
@@ -59,12 +61,33 @@ pub fn diff(_env: &Env<'_>, [from, from_size, to, to_size, seed]: Args) -> Resul
         (false, true) => !partial(from, !seed),
         (true, true) => seed,
     };
-    Ok(to_16(sum).into())
+    to_16(sum).into()
 }
 
 /// `bpf_csum_update(skb, csum)`: no packet here has a checksum of its own.
 pub fn update(_env: &Env<'_>, _: Args) -> Result<u64, i32> {
     Err(errno::ENOTSUPP)
+}
+
+/// `BPF_CSUM_LEVEL_…` and `SKB_MAX_CSUM_LEVEL`.
+const LEVEL_QUERY: u64 = 0;
+const LEVEL_INC: u64 = 1;
+const LEVEL_DEC: u64 = 2;
+const LEVEL_RESET: u64 = 3;
+const LEVEL_MAX: u8 = 3;
+
+/// `bpf_csum_level(skb, level)`: how many checksums the device vouched for. None
+/// (`CHECKSUM_NONE`) until a program says so.
+pub fn level(env: &Env<'_>, [_, what, ..]: Args) -> Result<u64, i32> {
+    let level = env.csum_level.get();
+    env.csum_level.set(match what {
+        LEVEL_QUERY => return level.map(u64::from).ok_or(errno::EACCES),
+        LEVEL_INC => Some(level.map_or(0, |l| LEVEL_MAX.min(l + 1))),
+        LEVEL_DEC => level.and_then(|l| l.checked_sub(1)),
+        LEVEL_RESET => None,
+        _ => return Err(errno::EINVAL),
+    });
+    Ok(0)
 }
 
 /// `bpf_l3_csum_replace(skb, offset, from, to, flags)`.

@@ -2,7 +2,7 @@
 //! %X` with `l` or `ll`, `%c`, `%s` (`%pks`, `%pus`), `%p` (`%px`, `%pK` …),
 //! `%pi4 %pI4 %pi6 %pI6`, `%%`; flags `0`, `+`, `-`, space, and a width.
 use crate::env::Env;
-use crate::memory::{bytes, load_u64, text_at};
+use crate::memory::{bytes_at, load_u64, text_at};
 use bpf_core::uapi::errno;
 
 /// The most values of one call (`MAX_BPRINTF_VARARGS`).
@@ -93,7 +93,8 @@ pub fn print(env: &Env<'_>, out: &mut [u8], fmt: &[u8], values: &Values) -> Resu
     let mut used = 0;
     while let Some((&b, after)) = rest.split_first() {
         rest = after;
-        let printable = b.is_ascii_graphic() || b.is_ascii_whitespace() || b == 0x0b;
+        // As the kernel's table of characters (Latin-1) has it.
+        let printable = matches!(b, b'\t'..=b'\r' | b' '..=b'~' | 0xa0..);
         if !printable {
             return Err(errno::EINVAL);
         }
@@ -198,10 +199,17 @@ fn pointer<'a>(
             return Ok(fmt.get(2..).unwrap_or_default());
         }
         [b'i' | b'I', b'4' | b'6', ..] => {
-            address(&mut digits, fmt, value);
+            address(env, &mut digits, fmt, value);
             (2, 0)
         }
-        [b'K' | b'x' | b's' | b'S' | b'B', ..] => (1, 16),
+        // No address here has a name.
+        [b's' | b'S' | b'B', ..] => {
+            digits.push(b'0');
+            digits.push(b'x');
+            digits.hex(value, (16 - value.leading_zeros() / 4).max(1));
+            (1, 0)
+        }
+        [b'K' | b'x', ..] => (1, 16),
         [] => (0, 16),
         [b, ..] if b.is_ascii_whitespace() || b.is_ascii_punctuation() => (0, 16),
         _ => return Err(errno::EINVAL),
@@ -213,11 +221,14 @@ fn pointer<'a>(
     Ok(fmt.get(taken..).unwrap_or_default())
 }
 
-/// `%pi4`, `%pI4`, `%pi6`, `%pI6`: the pointer names the address.
-fn address(digits: &mut Digits, fmt: &[u8], at: u64) {
+/// `%pi4`, `%pI4`, `%pi6`, `%pI6`: the pointer names the address; zeros where
+/// nothing is there.
+fn address(env: &Env<'_>, digits: &mut Digits, fmt: &[u8], at: u64) {
     let four = fmt.get(1) == Some(&b'4');
     let plain = fmt.first() == Some(&b'i');
-    let raw = bytes(at, if four { 4 } else { 16 });
+    let len = if four { 4 } else { 16 };
+    let raw = bytes_at(env, at, len).unwrap_or(&[0; 16]);
+    let raw = raw.get(..len as usize).unwrap_or_default();
     if four {
         for (i, &b) in raw.iter().enumerate() {
             if i > 0 {

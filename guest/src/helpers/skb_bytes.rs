@@ -1,5 +1,5 @@
 //! Bytes of an `__sk_buff`'s packet.
-use super::Args;
+use super::{Args, skb_hash};
 use crate::env::Env;
 use crate::memory::{bytes_mut, copy};
 use crate::run::skb_span;
@@ -54,7 +54,7 @@ pub fn store(env: &Env<'_>, [_, off, from, len, flags]: Args) -> Result<(), i32>
     let len = u64::from(len as u32);
     copy(place(env, off as u32, len)?, from, len);
     if flags & INVALIDATE_HASH != 0 {
-        env.hashed.set(false);
+        skb_hash::clear(env);
     }
     Ok(())
 }

@@ -16,9 +16,15 @@ pub fn recalc(env: &Env<'_>, _: Args) -> u64 {
     env.ctx.get(f::HASH).into()
 }
 
+/// Forgets the hash (`skb_clear_hash`).
+pub fn clear(env: &Env<'_>) {
+    env.ctx.set(f::HASH, 0);
+    env.hashed.set(false);
+}
+
 /// `bpf_set_hash_invalid(skb)`.
 pub fn invalidate(env: &Env<'_>, _: Args) -> u64 {
-    env.hashed.set(false);
+    clear(env);
     0
 }
 

@@ -1,5 +1,5 @@
 //! Making an `__sk_buff`'s packet longer and shorter.
-use super::Args;
+use super::{Args, skb_hash};
 use crate::env::Env;
 use crate::memory::{bytes_mut, copy};
 use crate::run::{set_skb_data, skb_span};
@@ -9,6 +9,10 @@ use bpf_core::uapi::{errno, sk_buff as f};
 const LEN_MAX: u64 = 16384 - 320;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
+/// Length of an IPv6 header less that of an IPv4 header.
+const HEADERS_APART: u64 = 20;
+/// `PACKET_OTHERHOST`.
+const OTHERHOST: u32 = 3;
 /// `BPF_F_ADJ_ROOM_*`: the known bits; those that say what is put around the
 /// packet; the length of its link layer in the highest byte.
 const ROOM_FLAGS: u64 = 0x1ff | 0xff << 56;
@@ -43,7 +47,6 @@ pub fn change_tail(env: &Env<'_>, [_, len, flags, ..]: Args) -> Result<(), i32> 
         bytes_mut(end, new - end).fill(0);
     }
     set_skb_data(env, data, new);
-    env.hashed.set(false);
     Ok(())
 }
 
@@ -54,9 +57,8 @@ pub fn change_head(env: &Env<'_>, [_, room, flags, ..]: Args) -> Result<(), i32>
     if flags != 0 || end - data + room > LEN_MAX {
         return Err(errno::EINVAL);
     }
-    if room > data - env.hard_start.get() {
-        return Err(errno::ENOMEM);
-    }
+    make_headroom(env, room)?;
+    let (data, end) = skb_span(env);
     let new = data - room;
     bytes_mut(new, room).fill(0);
     set_skb_data(env, new, end);
@@ -96,7 +98,7 @@ pub fn adjust_room(env: &Env<'_>, [_, delta, mode, flags, _]: Args) -> Result<()
         return Err(errno::ENOTSUPP);
     }
     match delta < 0 {
-        true => shrink(env, off, by),
+        true => shrink(env, off, by)?,
         false => grow(env, off, by)?,
     }
     let outer = [
@@ -108,7 +110,53 @@ pub fn adjust_room(env: &Env<'_>, [_, delta, mode, flags, _]: Args) -> Result<()
     if let Some((_, proto)) = outer.into_iter().find(|(bit, _)| flags & bit != 0) {
         env.ctx.set(f::PROTOCOL, u16::to_be(proto).into());
     }
-    env.hashed.set(false);
+    skb_hash::clear(env);
+    Ok(())
+}
+
+/// `bpf_skb_change_proto(skb, proto, flags)`: makes room for the longer header, or
+/// takes the room away. What the new header holds is the program's to write.
+pub fn change_proto(env: &Env<'_>, [_, to, flags, ..]: Args) -> Result<(), i32> {
+    if flags != 0 {
+        return Err(errno::EINVAL);
+    }
+    let link = env.network.get() - env.mac.get();
+    let (from, to) = (env.ctx.get(f::PROTOCOL) as u16, to as u16);
+    match (u16::from_be(from), u16::from_be(to)) {
+        (IPV4, IPV6) => grow(env, link, HEADERS_APART)?,
+        (IPV6, IPV4) => shrink(env, link, HEADERS_APART)?,
+        _ => return Err(errno::ENOTSUPP),
+    }
+    env.ctx.set(f::PROTOCOL, to.into());
+    skb_hash::clear(env);
+    Ok(())
+}
+
+/// `bpf_skb_change_type(skb, type)`: between `PACKET_HOST` and
+/// `PACKET_OTHERHOST`.
+pub fn change_type(env: &Env<'_>, [_, to, ..]: Args) -> Result<(), i32> {
+    let to = to as u32;
+    if to > OTHERHOST || env.ctx.get(f::PKT_TYPE) > OTHERHOST {
+        return Err(errno::EINVAL);
+    }
+    env.ctx.set(f::PKT_TYPE, to);
+    Ok(())
+}
+
+/// Room of at least `by` bytes before the packet: where its buffer has less, the
+/// packet moves back in it.
+pub fn make_headroom(env: &Env<'_>, by: u64) -> Result<(), i32> {
+    let (data, end) = skb_span(env);
+    let missing = by.saturating_sub(data - env.hard_start.get());
+    if missing > env.hard_end.get() - end {
+        return Err(errno::ENOMEM);
+    }
+    if missing != 0 {
+        copy(data + missing, data, end - data);
+        set_skb_data(env, data + missing, end + missing);
+        env.mac.set(env.mac.get() + missing);
+        env.network.set(env.network.get() + missing);
+    }
     Ok(())
 }
 
@@ -123,8 +171,9 @@ fn network_header(env: &Env<'_>) -> Option<u64> {
 
 /// Opens `by` zero bytes at `off`: what lies before moves towards the headroom.
 fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
+    make_headroom(env, by)?;
     let (data, end) = skb_span(env);
-    if by > data - env.hard_start.get() || off > end - data {
+    if off > end - data {
         return Err(errno::ENOMEM);
     }
     copy(data - by, data, off);
@@ -135,14 +184,15 @@ fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
     Ok(())
 }
 
-/// Takes `by` bytes out at `off`; the caller knows that they are there.
-fn shrink(env: &Env<'_>, off: u64, by: u64) {
+/// Takes `by` bytes out at `off`.
+fn shrink(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
     let (data, end) = skb_span(env);
     if off + by > end - data {
-        return;
+        return Err(errno::ENOMEM);
     }
     copy(data + by, data, off);
     set_skb_data(env, data + by, end);
     env.mac.set(env.mac.get() + by);
     env.network.set(env.network.get() + by);
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! VLAN tags. As in Linux the outermost tag is metadata beside the packet; only
 //! tags inside it are bytes of the packet.
 use super::Args;
+use super::skb_room::make_headroom;
 use crate::env::Env;
 use crate::memory::{bytes, bytes_mut, copy};
-use crate::run::{set_skb_data, skb_span};
+use crate::run::{set_skb_data, skb_protocol, skb_span};
 use bpf_core::uapi::{errno, sk_buff as f};
 
 const TAG: u64 = 4;
@@ -57,8 +58,9 @@ fn set_tag(env: &Env<'_>, proto: u32, tci: u16) {
 
 /// Turns the tag beside the packet into bytes of it.
 fn insert(env: &Env<'_>) -> Result<(), i32> {
+    make_headroom(env, TAG)?;
     let (data, end) = skb_span(env);
-    if data - env.hard_start.get() < TAG || end - data < ADDRESSES {
+    if end - data < ADDRESSES {
         return Err(errno::ENOMEM);
     }
     let (proto, tci) = (
@@ -71,6 +73,7 @@ fn insert(env: &Env<'_>) -> Result<(), i32> {
     bytes_mut(data - TAG + ADDRESSES, TAG).copy_from_slice(&[p0, p1, t0, t1]);
     set_skb_data(env, data - TAG, end);
     env.mac.set(env.mac.get() - TAG);
+    env.network.set(env.network.get() - TAG);
     env.ctx.set(f::PROTOCOL, proto.into());
     Ok(())
 }
@@ -90,14 +93,12 @@ fn remove(env: &Env<'_>) -> Result<u16, i32> {
             .unwrap_or([0; 2])
     };
     let tci = u16::from_be_bytes(word(data + ADDRESSES + 2));
-    let inner = word(data + ADDRESSES + TAG);
     copy(data + TAG, data, ADDRESSES);
     set_skb_data(env, data + TAG, end);
     env.mac.set(env.mac.get() + TAG);
     let first = env.mac.get() + ADDRESSES + 2;
     env.network.set(env.network.get().max(first));
-    if u16::from_be_bytes(inner) >= 0x600 {
-        env.ctx.set(f::PROTOCOL, u16::from_ne_bytes(inner).into());
-    }
+    let inner = skb_protocol(data + TAG, (end - data - TAG) as u32);
+    env.ctx.set(f::PROTOCOL, inner);
     Ok(tci)
 }

@@ -1,6 +1,6 @@
 //! The machine as the runtime sees it: ports, clock, code region, shared slot.
 #![allow(unsafe_code)]
-use bpfvisor_abi::boot::{BootInfo, GATE_VECTOR, port};
+use bpfvisor_abi::boot::{BootInfo, GATE_VECTOR, boot_flags, port};
 use bpfvisor_abi::layout;
 use bpfvisor_guest::hal::{Machine, Shared};
 use core::arch::asm;
@@ -45,8 +45,8 @@ impl Machine for Kvm {
     }
 
     fn bmi2(&self) -> bool {
-        let max = core::arch::x86_64::__cpuid(0).eax;
-        max >= 7 && core::arch::x86_64::__cpuid_count(7, 0).ebx & (1 << 8) != 0
+        let info: Option<BootInfo> = shared().read(layout::BOOT_INFO);
+        info.is_some_and(|i| i.flags & boot_flags::BMI2 != 0)
     }
 
     fn code_region(&self) -> (u64, u64) {

@@ -4,6 +4,7 @@ use crate::Runtime;
 use crate::dispatch::{Answer, Call};
 use crate::map::Owner;
 use crate::object::Object;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -182,10 +183,7 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     let span = placed.map_err(|e| match e {
         Unplaced::Full => refuse(errno::ENOMEM, "the code region is full"),
         Unplaced::Jit(JitError::TooLarge) => refuse(errno::E2BIG, "the code is too large"),
-        Unplaced::Jit(JitError::Unsupported(i)) => Reject {
-            insn: program.origin.get(i as usize).copied(),
-            ..refuse(errno::EINVAL, "no code can be made for this instruction")
-        },
+        Unplaced::Jit(JitError::Unsupported(i)) => uncompiled(program, i),
     })?;
     rec.jit_ns = rt.clock.now().wrapping_sub(start);
     rec.jited_len = span.len as u32;
@@ -196,6 +194,27 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
         entry,
         tail_entry,
     })
+}
+
+/// No code can be made for an instruction of the program as it was rewritten.
+fn uncompiled(program: &Program, index: u32) -> Reject {
+    let at = index as usize;
+    let insn = program.origin.get(at).copied();
+    let mut slots = program.insns.iter().skip(at);
+    let text = slots.next().map(|i| match i.decode(slots.next()) {
+        Ok(op) => format!("{op}"),
+        Err(e) => format!("{e}"),
+    });
+    let text = text.unwrap_or_default();
+    Reject {
+        errno: errno::EOPNOTSUPP,
+        insn,
+        reason: format!(
+            "no code can be made for instruction {}: {text}",
+            insn.unwrap_or(index)
+        ),
+        unsupported: true,
+    }
 }
 
 enum Unplaced {

@@ -4,6 +4,7 @@ use crate::env::Env;
 use crate::helpers;
 use crate::memory;
 use crate::program::Prog;
+use alloc::format;
 use alloc::sync::Arc;
 use bpf_core::insn::Size;
 use bpf_core::interp::{self, Atomic, Callbacks, Runtime, Trap, TrapKind};
@@ -25,7 +26,8 @@ pub struct Bridge {
     trap: Cell<Option<Trap>>,
 }
 
-/// Runs a program once; EFAULT where it did what no verified program does.
+/// Runs a program once; EFAULT where it did what no verified program does (the
+/// trace then says what).
 pub fn run(env: &Env<'_>, prog: &Prog, r1: u64, r2: u64) -> Result<u64, i32> {
     let mut stack = Stack([0; STACK]);
     let base = stack.0.as_mut_ptr().expose_provenance() as u64;
@@ -34,7 +36,16 @@ pub fn run(env: &Env<'_>, prog: &Prog, r1: u64, r2: u64) -> Result<u64, i32> {
         stack_top: base + STACK as u64,
         now: None,
     };
-    interp::run(&prog.program, [r1, r2], &mut machine).map_err(|_| errno::EFAULT)
+    interp::run(&prog.program, [r1, r2], &mut machine).map_err(|trap| report(env, trap))
+}
+
+/// Says in the trace what stopped a program.
+#[cold]
+fn report(env: &Env<'_>, trap: Trap) -> i32 {
+    if let Some(vcpu) = env.rt.vcpu(env.vcpu) {
+        vcpu.trace(format!("bpfvisor: the program was stopped: {trap}\n").as_bytes());
+    }
+    errno::EFAULT
 }
 
 /// Calls a function of the program on behalf of a helper. A trap inside it ends

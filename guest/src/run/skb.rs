@@ -18,11 +18,10 @@ const LOOPBACK: u32 = 1;
 const GSO_SIZE_MAX: u32 = 65536;
 const GSO_SEGS_MAX: u32 = 65535;
 /// Fields that a caller may give: (begin, end).
-const GIVEN: [(u32, u32); 7] = [
+const GIVEN: [(u32, u32); 6] = [
     (f::MARK, f::QUEUE_MAPPING),
     (f::PRIORITY, f::TC_INDEX),
     (f::CB, f::HASH),
-    (f::DATA_END, f::NAPI_ID),
     (f::TSTAMP, f::SK),
     (f::GSO_SIZE, f::TSTAMP_TYPE),
     (f::HWTSTAMP, f::SIZE),
@@ -40,7 +39,11 @@ impl<const L2: bool> Kind for Skb<L2> {
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
         let b = bounds(env, p)?;
-        if p.len < ETH_HLEN || (!L2 && p.len == ETH_HLEN) {
+        if p.len < ETH_HLEN {
+            return Err(errno::EINVAL);
+        }
+        let protocol = protocol(b.data, p.len);
+        if p.len - ETH_HLEN < shortest_payload(protocol) {
             return Err(errno::EINVAL);
         }
         env.hard_start.set(b.start);
@@ -48,10 +51,11 @@ impl<const L2: bool> Kind for Skb<L2> {
         env.mac.set(b.data);
         env.network.set(b.data + u64::from(ETH_HLEN));
         env.hashed.set(false);
+        env.csum_level.set(None);
         let ctx = &env.ctx;
         ctx.clear();
         ctx.set(f::PKT_TYPE, packet_type(b.data));
-        ctx.set(f::PROTOCOL, protocol(b.data, p.len));
+        ctx.set(f::PROTOCOL, protocol);
         ctx.set(f::IFINDEX, LOOPBACK);
         let data = if L2 { b.data } else { env.network.get() };
         set_data(env, data, b.end);
@@ -104,7 +108,7 @@ fn packet_type(eth: u64) -> u32 {
 
 /// `eth_type_trans`: the EtherType in network order, or what stands for it in
 /// frames with a length.
-fn protocol(eth: u64, len: u32) -> u32 {
+pub fn protocol(eth: u64, len: u32) -> u32 {
     let field = |at: u64| {
         let b = memory::bytes(eth + at, 2);
         [
@@ -122,6 +126,16 @@ fn protocol(eth: u64, len: u32) -> u32 {
         order([0, 1])
     } else {
         order([0, 4])
+    }
+}
+
+/// The kernel runs over no packet that breaks off in its IP header (RFC 791's and
+/// RFC 8200's fixed parts).
+fn shortest_payload(protocol: u32) -> u32 {
+    match u16::from_be(protocol as u16) {
+        0x0800 => 20,
+        0x86dd => 40,
+        _ => 0,
     }
 }
 

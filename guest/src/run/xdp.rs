@@ -12,6 +12,9 @@ pub struct Xdp;
 const LOOPBACK: u32 = 1;
 /// The most metadata that Linux lets lie before a packet.
 pub const META_MAX: u32 = 252;
+/// The most that a caller can give: what the headroom holds beside the kernel's
+/// `struct xdp_frame`.
+const META_GIVEN_MAX: u32 = 216;
 
 impl Kind for Xdp {
     #[inline(always)]
@@ -45,23 +48,25 @@ impl Kind for Xdp {
 }
 
 /// Takes over the caller's context. Its `data` says how much of the data is
-/// metadata.
+/// metadata; its `data_end` where the kernel would end the linear part, which here
+/// is always the whole packet.
 #[cold]
 fn given(env: &Env<'_>, p: &Packet, b: Bounds) -> Result<(), i32> {
     let c = context_in::<{ md::SIZE as usize }>(env, p)?;
-    let meta = field(&c, md::DATA);
+    let (meta, end) = (field(&c, md::DATA), field(&c, md::DATA_END));
     let sound = field(&c, md::DATA_META) == 0
-        && field(&c, md::DATA_END) == p.len
-        && meta <= p.len
+        && end <= p.len
+        && meta <= end
         && p.len - meta >= ETH_HLEN
         && meta.is_multiple_of(4)
-        && meta <= META_MAX
+        && meta <= META_GIVEN_MAX
         && field(&c, md::EGRESS_IFINDEX) == 0;
     let (ifindex, queue) = (
         field(&c, md::INGRESS_IFINDEX),
         field(&c, md::RX_QUEUE_INDEX),
     );
-    if !sound || (ifindex == 0 && queue != 0) {
+    // The loopback device has one queue; other devices are the caller's idea.
+    if !sound || (ifindex <= LOOPBACK && queue != 0) {
         return Err(errno::EINVAL);
     }
     env.ctx.set(md::DATA, b.data as u32 + meta);
