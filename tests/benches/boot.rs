@@ -19,24 +19,30 @@ fn main() {
     let kvm = Kvm::new().unwrap();
     let (closing, dropping) = (Cell::new(0.0), Cell::new(0.0));
     let mut contenders: [support::Contender<'_>; 4] = [
-        ("floor: create, first exit", Box::new(|| {
-            let start = Instant::now();
-            let bare = Bare::boot(&kvm);
-            let took = nanos(start);
-            let start = Instant::now();
-            drop(bare);
-            closing.set(nanos(start));
-            took
-        })),
-        ("Vm::boot", Box::new(|| {
-            let start = Instant::now();
-            let vm = Vm::builder().boot().unwrap();
-            let took = nanos(start);
-            let start = Instant::now();
-            drop(vm);
-            dropping.set(nanos(start));
-            took
-        })),
+        (
+            "floor: create, first exit",
+            Box::new(|| {
+                let start = Instant::now();
+                let bare = Bare::boot(&kvm);
+                let took = nanos(start);
+                let start = Instant::now();
+                drop(bare);
+                closing.set(nanos(start));
+                took
+            }),
+        ),
+        (
+            "Vm::boot",
+            Box::new(|| {
+                let start = Instant::now();
+                let vm = Vm::builder().boot().unwrap();
+                let took = nanos(start);
+                let start = Instant::now();
+                drop(vm);
+                dropping.set(nanos(start));
+                took
+            }),
+        ),
         ("floor: close", Box::new(|| closing.get())),
         ("drop of the Vm", Box::new(|| dropping.get())),
     ];
@@ -81,7 +87,11 @@ impl Bare {
         (general.rip, general.rflags) = (0, 2);
         vcpu.set_regs(&general).unwrap();
         assert!(matches!(vcpu.run().unwrap(), VcpuExit::IoOut(0x10, _)));
-        Self { vcpu: Some(vcpu), vm: Some(vm), memory }
+        Self {
+            vcpu: Some(vcpu),
+            vm: Some(vm),
+            memory,
+        }
     }
 }
 

@@ -37,16 +37,32 @@ fn one_call(vm: &Vm) {
     let frame = [0u8; 64];
     let ours = vm.load(ProgramSpec::xdp(pass())).unwrap();
     let theirs = kernel::Prog::load(&kernel::ProgSpec::new(ProgType::Xdp, &pass())).unwrap();
-    let spec = RunSpec { headroom: 0, ..RunSpec::data(&frame) };
+    let spec = RunSpec {
+        headroom: 0,
+        ..RunSpec::data(&frame)
+    };
     let mut buffer = vm.packet_buffer(ProgType::Xdp, 1, 64).unwrap();
     buffer.push(&frame).unwrap();
     let mut contenders: [support::Contender<'_>; 3] = [
-        ("kernel: BPF_PROG_TEST_RUN", Box::new(|| each(CALLS, || drop(theirs.run(&spec).unwrap())))),
-        ("Program::run", Box::new(|| each(CALLS, || drop(ours.run(&frame).unwrap())))),
-        ("Program::run_buffer, one packet", Box::new(|| each(CALLS, || ours.run_buffer(&mut buffer).unwrap()))),
+        (
+            "kernel: BPF_PROG_TEST_RUN",
+            Box::new(|| each(CALLS, || drop(theirs.run(&spec).unwrap()))),
+        ),
+        (
+            "Program::run",
+            Box::new(|| each(CALLS, || drop(ours.run(&frame).unwrap()))),
+        ),
+        (
+            "Program::run_buffer, one packet",
+            Box::new(|| each(CALLS, || ours.run_buffer(&mut buffer).unwrap())),
+        ),
     ];
     let stats = in_turns(Duration::from_secs(3), &mut contenders);
-    show("One call: XDP of two instructions over 64 bytes", &contenders, &stats);
+    show(
+        "One call: XDP of two instructions over 64 bytes",
+        &contenders,
+        &stats,
+    );
 }
 
 fn batch(vm: &Vm) {
@@ -76,7 +92,11 @@ fn batch(vm: &Vm) {
         ),
     ];
     let stats = in_turns(Duration::from_secs(2), &mut contenders);
-    show("Batch of 256, the same program: per packet", &contenders, &stats);
+    show(
+        "Batch of 256, the same program: per packet",
+        &contenders,
+        &stats,
+    );
 }
 
 /// The firewall over a TCP packet that it lets pass and over the whole capture.
@@ -89,14 +109,23 @@ fn filter(vm: &Vm) {
     let capture = packets(&root().join("resources/captures/mixed.pcap")).unwrap();
     let packet = longest_way(ours, &capture);
     let mut contenders: [support::Contender<'_>; 2] = [
-        ("kernel's JIT", Box::new(|| theirs.nanos(packet, 2000).unwrap())),
+        (
+            "kernel's JIT",
+            Box::new(|| theirs.nanos(packet, 2000).unwrap()),
+        ),
         ("in the VM", Box::new(|| inside(ours, packet, 2000))),
     ];
     let stats = in_turns(Duration::from_secs(2), &mut contenders);
-    show("xdp_firewall.o over one packet, time inside", &contenders, &stats);
+    show(
+        "xdp_firewall.o over one packet, time inside",
+        &contenders,
+        &stats,
+    );
 
     let longest = capture.iter().map(Vec::len).max().unwrap();
-    let mut buffer = vm.packet_buffer(ProgType::Xdp, capture.len(), longest).unwrap();
+    let mut buffer = vm
+        .packet_buffer(ProgType::Xdp, capture.len(), longest)
+        .unwrap();
     let count = capture.len() as f64;
     let mut contenders: [support::Contender<'_>; 2] = [
         (
@@ -115,11 +144,19 @@ fn filter(vm: &Vm) {
         ),
     ];
     let stats = in_turns(Duration::from_secs(2), &mut contenders);
-    show("xdp_firewall.o over mixed.pcap, per packet", &contenders, &stats);
+    show(
+        "xdp_firewall.o over mixed.pcap, per packet",
+        &contenders,
+        &stats,
+    );
 }
 
 fn inside(program: &Program, data: &[u8], repeat: u32) -> f64 {
-    let run = TestRun { data, repeat, ..TestRun::default() };
+    let run = TestRun {
+        data,
+        repeat,
+        ..TestRun::default()
+    };
     program.test_run(&run).unwrap().duration.as_nanos() as f64
 }
 
@@ -127,5 +164,10 @@ fn inside(program: &Program, data: &[u8], repeat: u32) -> f64 {
 fn longest_way<'a>(program: &Program, capture: &'a [Vec<u8>]) -> &'a [u8] {
     let passes = |p: &&Vec<u8>| program.run(p).is_ok_and(|out| out.retval == 2);
     let time = |p: &&Vec<u8>| (0..5).map(|_| inside(program, p, 500) as u64).min();
-    capture.iter().filter(passes).take(60).max_by_key(time).unwrap()
+    capture
+        .iter()
+        .filter(passes)
+        .take(60)
+        .max_by_key(time)
+        .unwrap()
 }

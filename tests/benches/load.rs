@@ -70,7 +70,10 @@ fn line(vm: &Vm, title: &str, insns: &[Insn]) {
     let (verify, compile) = (Cell::new(0.0), Cell::new(0.0));
     let ns = |d: Duration| d.as_nanos() as f64;
     let mut contenders: [Contender<'_>; 4] = [
-        ("kernel", Box::new(|| ns(kernel::Prog::load(&spec).unwrap().load_time()))),
+        (
+            "kernel",
+            Box::new(|| ns(kernel::Prog::load(&spec).unwrap().load_time())),
+        ),
         (
             "VM",
             Box::new(|| {
@@ -90,7 +93,11 @@ fn line(vm: &Vm, title: &str, insns: &[Insn]) {
     let [kernel, whole, verify, compile] = [0, 1, 2, 3].map(|i| stats[i].median);
     println!(
         "  {title:26} {:>10} {:>10} {:>6.2} {:>10} {:>10} {:>10}",
-        time(kernel), time(whole), kernel / whole, time(verify), time(compile),
+        time(kernel),
+        time(whole),
+        kernel / whole,
+        time(verify),
+        time(compile),
         time(whole - verify - compile)
     );
 }

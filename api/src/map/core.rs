@@ -162,11 +162,25 @@ impl MapCore {
         if !link::holds_objects(self.map_type()) {
             return self.ask("update", code::MAP_UPDATE, key, value, flags, None);
         }
+        self.check_slot(key, flags)?;
         let target = self.target(value)?;
         let handle = target.handle().to_ne_bytes();
         self.links().change(key, Some(target), || {
             self.ask("update", code::MAP_UPDATE, key, &handle, flags, None)
         })
+    }
+
+    /// What Linux checks of an array of descriptors before it looks at the value.
+    fn check_slot(&self, key: &[u8], flags: u64) -> Result<()> {
+        let array = self.map_type() != MapType::HashOfMaps;
+        let index = <[u8; 4]>::try_from(key).map_or(u32::MAX, u32::from_ne_bytes);
+        if array && flags != 0 {
+            return Err(refused("update", errno::EINVAL));
+        }
+        if array && index >= self.geometry().max_entries {
+            return Err(refused("update", errno::E2BIG));
+        }
+        Ok(())
     }
 
     /// The object that a value (an fd) names.

@@ -15,13 +15,21 @@ impl Native {
     /// Compiles and loads all of `resources/bench` that has a native form; `None`
     /// where there is no clang-19.
     pub fn build(root: &Path) -> Option<Self> {
-        let library = std::env::temp_dir().join(format!("bpfvisor-bench-{}.so", std::process::id()));
+        let library =
+            std::env::temp_dir().join(format!("bpfvisor-bench-{}.so", std::process::id()));
         let sources = std::fs::read_dir(root.join("resources/bench")).ok()?;
         let sources = sources.flatten().map(|e| e.path()).filter(|p| {
             let name = p.file_name().unwrap_or_default().to_string_lossy();
             name.ends_with(".c") && !name.starts_with("hash_")
         });
-        let flags = ["-O2", "-DNATIVE", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o"];
+        let flags = [
+            "-O2",
+            "-DNATIVE",
+            "-shared",
+            "-fPIC",
+            "-Wl,-Bsymbolic",
+            "-o",
+        ];
         let mut clang = Command::new("clang-19");
         clang.args(flags).arg(&library).args(sources);
         let built = clang.status().ok()?.success();
@@ -115,6 +123,8 @@ impl Hasher for Multiply {
     }
 
     fn write_u32(&mut self, n: u32) {
-        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ u64::from(n))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
 }

@@ -27,7 +27,12 @@ impl Stat {
             samples.get(last * num / 4).copied().unwrap_or(f64::NAN)
         };
         let (min, low, median, high) = (at(0), at(1), at(2), at(3));
-        Self { min, low, median, high }
+        Self {
+            min,
+            low,
+            median,
+            high,
+        }
     }
 }
 
@@ -71,7 +76,11 @@ pub fn time(ns: f64) -> String {
         ns if ns < 9_999_500.0 => (ns / 1e3, "µs"),
         ns => (ns / 1e6, "ms"),
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 1000.0) };
+    let digits = if value < 10.0 {
+        2
+    } else {
+        usize::from(value < 1000.0)
+    };
     format!("{value:.digits$} {unit}")
 }
 

@@ -27,11 +27,21 @@ pub struct Case {
 }
 
 const fn case(name: &'static str, random: &'static [&'static str]) -> Case {
-    Case { title: name, name, random, keys: 0 }
+    Case {
+        title: name,
+        name,
+        random,
+        keys: 0,
+    }
 }
 
 const fn hashed(title: &'static str, name: &'static str, keys: u32) -> Case {
-    Case { title, name, random: &[], keys }
+    Case {
+        title,
+        name,
+        random: &[],
+        keys,
+    }
 }
 
 /// All of them.
@@ -65,7 +75,9 @@ impl Case {
         let file = ObjectFile::open(self.path()).unwrap();
         let bytes = |name: &str| {
             let mut rng = Rng::new(1);
-            (0..file.global_size(name).unwrap()).map(|_| rng.word() as u8).collect()
+            (0..file.global_size(name).unwrap())
+                .map(|_| rng.word() as u8)
+                .collect()
         };
         let mut values: Vec<_> = self.random.iter().map(|n| (*n, bytes(n))).collect();
         if self.keys != 0 {
@@ -131,7 +143,10 @@ impl Case {
             program.run(&frame).unwrap();
         }
         let last = self.keys - 1;
-        assert!(table.get(&last.to_ne_bytes()).unwrap().is_some(), "the map is not full");
+        assert!(
+            table.get(&last.to_ne_bytes()).unwrap().is_some(),
+            "the map is not full"
+        );
     }
 
     /// Loaded in the kernel.
@@ -147,7 +162,9 @@ impl Case {
             let map = kernel::Map::from_fd(fd, 4, 8);
             let mut keys: Vec<u8> = self.pairs().flat_map(|(k, _)| k.to_ne_bytes()).collect();
             let mut values: Vec<u8> = self.pairs().flat_map(|(_, v)| v.to_ne_bytes()).collect();
-            map.batch(Cmd::MapUpdateBatch, None, &mut keys, &mut values, 0).0.unwrap();
+            map.batch(Cmd::MapUpdateBatch, None, &mut keys, &mut values, 0)
+                .0
+                .unwrap();
         }
         let program: &mut aya::programs::Xdp =
             object.program_mut(self.name).unwrap().try_into().unwrap();
@@ -172,8 +189,16 @@ impl Case {
             object.insns[at].imm = address as i32;
             object.insns[at + 1].imm = (address >> 32) as i32;
         }
-        let code = object.insns.iter().flat_map(|i| Insn::to_bytes(*i)).collect();
-        Rbpf { code, _map: map, _data: object.data }
+        let code = object
+            .insns
+            .iter()
+            .flat_map(|i| Insn::to_bytes(*i))
+            .collect();
+        Rbpf {
+            code,
+            _map: map,
+            _data: object.data,
+        }
     }
 }
 
@@ -197,14 +222,21 @@ impl Rbpf {
 
 /// Result and nanoseconds of one of `repeat` runs in the VM.
 pub fn run_in_vm(program: &bpfvisor::Program, repeat: u32) -> (u32, f64) {
-    let run = TestRun { data: &FRAME, repeat, ..TestRun::default() };
+    let run = TestRun {
+        data: &FRAME,
+        repeat,
+        ..TestRun::default()
+    };
     let out = program.test_run(&run).unwrap();
     (out.retval, out.duration.as_nanos() as f64)
 }
 
 /// The same in the kernel.
 pub fn run_in_kernel(program: &kernel::Prog, repeat: u32) -> (u32, f64) {
-    let spec = kernel::RunSpec { repeat, ..kernel::RunSpec::data(&FRAME) };
+    let spec = kernel::RunSpec {
+        repeat,
+        ..kernel::RunSpec::data(&FRAME)
+    };
     let out = program.run(&spec).unwrap();
     (out.retval, out.duration.as_nanos() as f64)
 }

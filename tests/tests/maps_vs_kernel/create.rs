@@ -54,7 +54,7 @@ fn creating_gives_the_kernels_errno() {
         let flags = (0..bits).fold(0, |f, _| f | 1u32 << rng.below(16));
         let extra = if rng.one_in(12) { rng.below(20) } else { 0 };
         // Memory is not what is compared.
-        let size = u64::from(max) * (u64::from(value) + u64::from(key) + 64);
+        let size = u64::from(max).saturating_mul(u64::from(value) + u64::from(key) + 64);
         if size > 4 << 20 && max < 1 << 31 && value < 1 << 31 {
             continue;
         }

@@ -5,7 +5,7 @@ use bpf_core::uapi::{Cmd, MapType, ProgType};
 use bpfvisor::{Map, MapSpec, Program, ProgramSpec, Vm};
 use bpfvisor_tests::kernel;
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -292,7 +292,15 @@ impl Pair {
         let ours = for_each(self.ours.as_raw_fd());
         let theirs = for_each(self.theirs.as_raw_fd());
         let vm_program = self.vm().load(ProgramSpec::xdp(ours)).unwrap();
-        let theirs = kernel::Prog::load(&kernel::ProgSpec::new(ProgType::Xdp, &theirs));
+        let btf = kernel::Btf::load(&kernel::btf::functions()).unwrap();
+        let functions = [
+            [0, kernel::btf::FUNCTION],
+            [CALLBACK, kernel::btf::FUNCTION],
+        ];
+        let theirs = kernel::Prog::load(&kernel::ProgSpec {
+            btf: Some((btf.as_fd(), &functions)),
+            ..kernel::ProgSpec::new(ProgType::Xdp, &theirs)
+        });
         let theirs = theirs
             .unwrap()
             .run(&kernel::RunSpec::data(&[0; 64]))
@@ -441,12 +449,17 @@ fn program(helper: i32, value: u32, map: i32, io: i32) -> Vec<Insn> {
     p
 }
 
+/// The callback's first instruction.
+const CALLBACK: u32 = 9;
+
 /// r0 = bpf_for_each_map_elem(map, nothing, 0, 0).
 fn for_each(map: i32) -> Vec<Insn> {
     let mut p = Vec::new();
     p.extend(load_fd(1, 1, map));
-    // The callback begins 7 instructions behind this one.
-    p.extend([insn(0x18, 2, 4, 0, 6), insn(0, 0, 0, 0, 0)]);
+    p.extend([
+        insn(0x18, 2, 4, 0, CALLBACK as i32 - 3),
+        insn(0, 0, 0, 0, 0),
+    ]);
     p.extend([insn(0xb7, 3, 0, 0, 0), insn(0xb7, 4, 0, 0, 0)]);
     p.extend([
         insn(0x85, 0, 0, 0, 164),
