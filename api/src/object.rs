@@ -6,7 +6,7 @@
 //! keep what the compiler computed: the context structures here are those of
 //! Linux's uapi, which don't move.
 
-mod btf;
+pub(crate) mod btf;
 mod elf;
 mod link;
 mod load;

@@ -72,6 +72,9 @@ pub struct LoadInfo {
     pub xlated_insns: u32,
     /// Bytes of machine code.
     pub jited_len: u32,
+    /// Where they lie in the VM.
+    #[doc(alias = "jited_ksyms")]
+    pub jited_addr: u64,
     /// Time of verification.
     pub verify_time: Duration,
     /// Time of compilation.
@@ -262,6 +265,7 @@ impl LoadInfo {
             total_states: record.total_states,
             xlated_insns: record.xlated_insns,
             jited_len: record.jited_len,
+            jited_addr: record.jited_addr,
             verify_time: Duration::from_nanos(record.verify_ns),
             jit_time: Duration::from_nanos(record.jit_ns),
             log: String::from_utf8_lossy(log).into_owned(),

@@ -3,7 +3,7 @@
 use crate::error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 use crate::registry::Registry;
 use crate::stats::Stats;
-use bpfvisor_vmm::{BootError, CallError, Config, VmStats};
+use bpfvisor_vmm::{BootError, CallError, Config, FaultReport, VmStats};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +125,12 @@ impl Vm {
     /// [`Error::Guest`]; boot another.
     pub fn is_alive(&self) -> bool {
         self.inner.vmm.is_alive()
+    }
+
+    /// Why it no longer runs, if it does not: what faulted, where, in which
+    /// program.
+    pub fn fault(&self) -> Option<Arc<FaultReport>> {
+        self.inner.vmm.fault()
     }
 
     /// Counters since boot.

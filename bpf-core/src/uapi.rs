@@ -28,6 +28,7 @@ pub mod errno {
     pub const EPROTO: i32 = 71;
     pub const EOPNOTSUPP: i32 = 95;
     pub const ETIMEDOUT: i32 = 110;
+    pub const EALREADY: i32 = 114;
     /// Kernel-internal, but visible: `BPF_PROG_LOAD` answers it for some types.
     pub const ENOTSUPP: i32 = 524;
 }

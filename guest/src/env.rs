@@ -38,6 +38,8 @@ pub struct Env<'a> {
     /// How many checksums beyond the first are known to be right
     /// (`skb->csum_level`), if that one is.
     pub csum_level: Cell<Option<u8>>,
+    /// Whether outer headers were put around the packet (`skb->encapsulation`).
+    pub encapsulated: Cell<bool>,
 }
 
 impl<'a> Env<'a> {
@@ -56,6 +58,7 @@ impl<'a> Env<'a> {
             bridge: Cell::new(None),
             hashed: Cell::new(false),
             csum_level: Cell::new(None),
+            encapsulated: Cell::new(false),
         }
     }
 

@@ -2,6 +2,9 @@
 mod shared;
 mod text;
 
+use alloc::vec::Vec;
+use bpf_core::uapi::errno;
+
 pub use shared::Shared;
 pub use text::TextBuf;
 
@@ -28,4 +31,18 @@ pub trait Machine: Sync {
 
     /// Asks for memory behind the region that holds `addr`, ahead of its use.
     fn populate(&self, addr: u64);
+}
+
+/// What small things may take of the heap unasked.
+const SPARE: usize = 256 << 10;
+
+/// ENOMEM where the heap has not `bytes` in one piece, and something to spare:
+/// to be asked before work that could not go on without.
+pub fn headroom(bytes: usize) -> Result<(), i32> {
+    let mut probe = Vec::<u8>::new();
+    let asked = bytes.saturating_add(SPARE);
+    let answer = probe.try_reserve_exact(asked);
+    // Compilers know that nobody looks at the memory, and would not ask for it.
+    core::hint::black_box(&probe);
+    answer.map_err(|_| errno::ENOMEM)
 }

@@ -2,6 +2,7 @@
 //!
 //! A helper is a safe function of the run's environment and R1 to R5. What it
 //! answers becomes R0: a number, or a negative errno.
+mod adjust_room;
 mod checksum;
 mod format;
 mod identity;
@@ -104,7 +105,7 @@ table! {
     43 => skb_room::change_head,
     44 => xdp::adjust_head,
     48 => skb_hash::set,
-    50 => skb_room::adjust_room,
+    50 => adjust_room::adjust_room,
     51 => redirect::redirect_map,
     54 => xdp::adjust_meta,
     65 => xdp::adjust_tail,

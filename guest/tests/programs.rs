@@ -2,7 +2,9 @@
 mod world;
 use bpf_core::uapi::{ProgType, errno};
 use bpfvisor_abi::boot::boot_flags;
+use bpfvisor_abi::layout::queue_block;
 use bpfvisor_abi::op::{Packet, code};
+use bpfvisor_abi::ring::block;
 use world::World;
 
 const FRAME: [u8; 18] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 6, 7, 8];
@@ -61,6 +63,26 @@ fn a_batch_runs_every_packet() {
     }
 }
 
+/// A frame whose EtherType asks for no IP header.
+const ARP: [u8; 18] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6, 0x45, 6, 7, 8];
+
+#[test]
+fn a_packet_that_breaks_off_in_its_ip_header_is_refused() {
+    for w in World::both() {
+        for kind in [ProgType::SocketFilter, ProgType::SchedCls] {
+            let p = w.load(kind, "r0 = 0\n exit");
+            for (ethertype, header) in [([8, 0], 20), ([0x86, 0xdd], 40)] {
+                let mut whole = [ARP.as_slice(), &[0; 40]].concat();
+                whole.truncate(14 + header);
+                whole[12..14].copy_from_slice(&ethertype);
+                assert!(w.run(p, &whole).is_ok());
+                let short = &whole[..whole.len() - 1];
+                assert_eq!(w.run(p, short).unwrap_err(), -errno::EINVAL);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_socket_filter_works_behind_the_ethernet_header() {
     for w in World::both() {
@@ -68,9 +90,9 @@ fn a_socket_filter_works_behind_the_ethernet_header() {
             ProgType::SocketFilter,
             "r6 = r1\n r7 = *(u32 *)(r1 +0)\n r0 = *(u8 *)skb[0]\n r0 <<= 8\n r0 |= r7\n exit",
         );
-        let (r0, out) = w.run(p, &FRAME).unwrap();
+        let (r0, out) = w.run(p, &ARP).unwrap();
         assert_eq!(r0, 0x4504);
-        assert_eq!(out, [&[0; 14][..], &FRAME[14..]].concat());
+        assert_eq!(out, [&[0; 14][..], &ARP[14..]].concat());
     }
 }
 
@@ -81,12 +103,12 @@ fn an_absolute_load_beyond_the_packet_ends_the_program() {
             ProgType::SocketFilter,
             "r6 = r1\n r0 = *(u32 *)skb[1]\n r0 = 7\n exit",
         );
-        assert_eq!(w.run(p, &FRAME).unwrap().0, 0);
+        assert_eq!(w.run(p, &ARP).unwrap().0, 0);
         let p = w.load(
             ProgType::SocketFilter,
             "r6 = r1\n r0 = *(u32 *)skb[-2097140]\n exit",
         );
-        assert_eq!(w.run(p, &FRAME).unwrap().0, 0x0800_4506, "SKF_LL_OFF + 12");
+        assert_eq!(w.run(p, &ARP).unwrap().0, 0x0806_4506, "SKF_LL_OFF + 12");
     }
 }
 
@@ -147,6 +169,27 @@ fn wrong_sizes_and_types_are_refused() {
         assert_eq!(load(|r| r.prog_type = 77), -errno::EINVAL);
         assert_eq!(load(|r| r.insns = 1 << 30), -errno::EFAULT);
     }
+}
+
+/// An instruction that no code is made for is named when the program is loaded,
+/// or, where it is interpreted, when it is met.
+#[test]
+fn what_can_not_be_run_is_named() {
+    let text = "r0 = 1\n call 9999\n exit";
+    let [compiled, interpreted] = World::both_unverified();
+    let (status, rec) = compiled.try_load(ProgType::Xdp, text, |_| ());
+    assert_eq!((status, rec.bad_insn), (-errno::EOPNOTSUPP, 1));
+    let message = String::from_utf8_lossy(&rec.message[..rec.message_len as usize]);
+    assert!(message.contains("instruction 1: call "), "{message}");
+
+    let p = interpreted.load(ProgType::Xdp, text);
+    assert_eq!(interpreted.run(p, &FRAME), Err(-errno::EFAULT));
+    let q = queue_block(0);
+    let head: u64 = interpreted.read(q + block::TRACE_HEAD);
+    let trace = interpreted.get(q + block::TRACE, head as usize);
+    let trace = String::from_utf8_lossy(&trace);
+    let said = "the program was stopped: instruction 1: no helper with number 9999";
+    assert!(trace.contains(said), "{trace}");
 }
 
 #[test]

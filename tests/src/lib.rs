@@ -1,6 +1,8 @@
 //! Shared parts of the tests that need more than one crate.
 
+pub mod attack;
 pub mod capture;
+pub mod fuzz;
 pub mod generate;
 pub mod kernel;
 pub mod kernel_object;

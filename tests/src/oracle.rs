@@ -8,6 +8,7 @@ mod judge;
 mod minimise;
 
 pub use judge::{Referee, Verdict, verify};
+pub(crate) use judge::{functions, takes_function};
 pub use minimise::minimise;
 
 use bpf_core::uapi::errno;

@@ -13,9 +13,10 @@ use crate::alloc::Arena;
 use crate::bell::Bells;
 use crate::config::Config;
 use crate::error::CallError;
-use crate::fault::FaultReport;
+use crate::fault::{Cause, FaultReport};
 use crate::lane::{Lane, Turn};
 use crate::object::Grave;
+use crate::programs::Programs;
 use crate::rest::Rest;
 use crate::shared::SharedMemory;
 
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     /// Of ring buffers with a consumer.
     pub(crate) bells: Bells,
     pub(crate) objects: AtomicU64,
+    pub(crate) programs: Programs,
     pub(crate) graves: Mutex<Vec<Grave>>,
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
@@ -49,6 +51,7 @@ impl Core {
             lanes,
             bells: Bells::default(),
             objects: AtomicU64::new(0),
+            programs: Programs::default(),
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
             rest: Rest::default(),
@@ -75,7 +78,7 @@ impl Core {
     /// all callers.
     #[cold]
     pub(crate) fn die(&self, report: FaultReport) -> CallError {
-        let report = Arc::clone(self.death.get_or_init(|| Arc::new(report)));
+        let report = Arc::clone(self.death.get_or_init(|| Arc::new(self.blame(report))));
         for lane in &self.lanes {
             lane.done.ring();
             lane.wake.ring();
@@ -83,6 +86,17 @@ impl Core {
         }
         self.bells.ring_all();
         CallError::Dead(report)
+    }
+
+    /// Adds program and instruction to a report.
+    fn blame(&self, mut report: FaultReport) -> FaultReport {
+        let lane = self.lanes.get(report.vcpu as usize);
+        let last = lane.and_then(Lane::last_program);
+        let blamed = last.and_then(|last| self.programs.blame(report.registers.rip, last));
+        if let (Some((name, insn)), true) = (blamed, report.cause != Cause::Shutdown) {
+            (report.program, report.insn) = (Some(name), insn);
+        }
+        report
     }
 
     /// A free lane, the first if possible so that the other vCPUs may sleep; or

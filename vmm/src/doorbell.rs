@@ -28,8 +28,8 @@ impl Doorbell {
     }
 
     /// Sleeps until rung, for `limit` at most, or until a signal arrives.
-    /// Takes all pending rings.
-    pub(crate) fn wait(&self, limit: Option<Duration>) {
+    /// Takes all pending rings; false if there were none.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> bool {
         let mut poll = libc::pollfd {
             fd: self.0.as_raw_fd(),
             events: libc::POLLIN,
@@ -43,7 +43,7 @@ impl Doorbell {
         // SAFETY: `poll` is one valid entry and `limit` is null or points to a
         // timespec, both alive during the call.
         unsafe { libc::ppoll(&mut poll, 1, limit, std::ptr::null()) };
-        let _ = self.0.read();
+        self.0.read().is_ok()
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) fn report(vcpu: &VcpuFd, private: &Mapping, index: u32, vector: u32) 
             ..registers(&regs)
         },
         in_program: in_code(frame.rip),
+        program: None,
+        insn: None,
         text: String::new(),
     }
 }

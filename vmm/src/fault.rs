@@ -65,6 +65,11 @@ pub struct FaultReport {
     pub registers: Registers,
     /// The interrupted code was a compiled program.
     pub in_program: bool,
+    /// Name of the program: the one whose code was interrupted, or else the last
+    /// that the vCPU was asked to run.
+    pub program: Option<String>,
+    /// The instruction of that program, as loaded, whose code was interrupted.
+    pub insn: Option<u32>,
     /// One line of text: the panic's message, or what was expected.
     pub text: String,
 }
@@ -79,6 +84,8 @@ impl FaultReport {
             address: 0,
             registers: Registers::default(),
             in_program: false,
+            program: None,
+            insn: None,
             text: text.into(),
         }
     }
@@ -129,6 +136,12 @@ impl fmt::Display for FaultReport {
             Cause::Protocol => write!(f, "protocol broken by the guest")?,
             Cause::Unresponsive => write!(f, "the runtime does not answer")?,
             Cause::Shutdown => write!(f, "shut down")?,
+        }
+        if let Some(program) = &self.program {
+            write!(f, ", program {program:?}")?;
+        }
+        if let Some(insn) = self.insn {
+            write!(f, " instruction {insn}")?;
         }
         write!(f, ", vCPU {}", self.vcpu)?;
         if !self.text.is_empty() {

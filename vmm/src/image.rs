@@ -22,6 +22,10 @@ impl Rights {
         write: true,
         execute: false,
     };
+    pub(crate) const READ: Self = Self {
+        write: false,
+        execute: false,
+    };
     pub(crate) const EXECUTE: Self = Self {
         write: false,
         execute: true,

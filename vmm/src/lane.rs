@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bpfvisor_abi::layout::{self, QUEUE_BLOCK};
+use bpfvisor_abi::op::code;
 use bpfvisor_abi::ring::Completion;
 use vm_memory::{VolatileMemoryError, VolatileSlice};
 use vmm_sys_util::signal::Killable;
@@ -24,6 +25,15 @@ const KICK_INTERVAL: Duration = Duration::from_millis(1);
 /// program now and then, and a busy host may be slow to run the vCPU at all.
 const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
 
+/// How long a caller or a vCPU sleeps on should the guest have told lies about
+/// who is to be woken.
+const DOUBT: Duration = Duration::from_millis(100);
+/// Longest budget, so that times can be computed with.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+
+/// No handle: those have 32 bits.
+const NO_PROGRAM: u64 = u64::MAX;
+
 /// One vCPU's queue, bells and thread.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -35,11 +45,15 @@ pub(crate) struct Lane {
     pub(crate) done: Doorbell,
     /// Set to have the running program cut short, taken by the vCPU's thread.
     pub(crate) abort: AtomicBool,
+    /// Set for as long as somebody waits for that.
+    pub(crate) overdue: AtomicBool,
     pub(crate) exits: AtomicU64,
     waits: AtomicU64,
     wakes: AtomicU64,
     timeouts: AtomicU64,
     calls: AtomicU64,
+    /// Handle of the program that was asked for last, or [`NO_PROGRAM`].
+    program: AtomicU64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -74,11 +88,13 @@ impl Lane {
             wake: Doorbell::new()?,
             done: Doorbell::new()?,
             abort: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             exits: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             wakes: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             calls: AtomicU64::new(0),
+            program: AtomicU64::new(NO_PROGRAM),
             thread: Mutex::new(None),
         })
     }
@@ -122,6 +138,11 @@ impl Lane {
         let queue = self.queue(core).map_err(outside)?;
         let n = turn.next;
         turn.next += 1;
+        let program = match op {
+            code::RUN | code::RUN_BATCH => arg[0] & u64::from(u32::MAX),
+            _ => NO_PROGRAM,
+        };
+        self.program.store(program, Ordering::Relaxed);
         if ring::submit(&queue, n, op, arg).map_err(outside)? {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
@@ -165,7 +186,11 @@ impl Lane {
         budget: Duration,
     ) -> Result<Completion, CallError> {
         self.waits.fetch_add(1, Ordering::Relaxed);
-        let deadline = Instant::now() + budget;
+        let begin = Instant::now();
+        let deadline = begin + budget.min(FOR_EVER);
+        // A program that answered by itself, forging, may still be at it: kicks
+        // end it long before a load's budget does, and do a load no harm.
+        let overdue = begin + budget.min(core.config.call_timeout).min(FOR_EVER);
         let mut kicks = 0;
         ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
@@ -173,20 +198,29 @@ impl Lane {
             if let Some(answer) = self.look(core, queue, n)? {
                 break answer;
             }
-            let mut limit = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let mut limit = overdue.saturating_duration_since(now);
             if limit.is_zero() {
                 if kicks == KICKS {
                     let text = "a request was not answered and could not be cut short";
                     let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
                     return Err(core.die(report));
                 }
-                kicks += 1;
+                self.overdue.store(true, Ordering::SeqCst);
                 self.abort.store(true, Ordering::SeqCst);
                 self.interrupt();
-                limit = KICK_INTERVAL;
+                limit = DOUBT;
+                if now >= deadline {
+                    kicks += 1;
+                    limit = KICK_INTERVAL;
+                }
             }
-            self.done.wait(Some(limit));
+            if !self.done.wait(Some(limit.min(DOUBT))) {
+                // It may sleep in spite of what it said.
+                self.wake.ring();
+            }
         };
+        self.overdue.store(false, Ordering::SeqCst);
         self.abort.store(false, Ordering::SeqCst);
         ring::set_waiting(queue, false).map_err(outside)?;
         Ok(answer)
@@ -206,6 +240,11 @@ impl Lane {
                 Err(core.die(FaultReport::plain(Cause::Protocol, self.vcpu, text)))
             }
         }
+    }
+
+    /// The program that this vCPU was asked to run, if that was the last request.
+    pub(crate) fn last_program(&self) -> Option<u32> {
+        u32::try_from(self.program.load(Ordering::Relaxed)).ok()
     }
 
     pub(crate) fn set_thread(&self, thread: Option<std::thread::JoinHandle<()>>) {

@@ -41,6 +41,7 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+mod programs;
 mod random;
 mod registers;
 mod rest;

@@ -111,13 +111,22 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
     block.populate(parts.log);
     let budget = send(core, &request, &block, &parts)?;
     let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let answer = core.call(code::PROG_LOAD, &arg, core.config.call_timeout + budget)?;
+    let answer = core.call(
+        code::PROG_LOAD,
+        &arg,
+        core.config.call_timeout.saturating_add(budget),
+    )?;
     let mut record = request.record;
     core.shared
         .read(block.offset() + parts.record, record.as_mut_bytes())?;
     let log = log_text(core, &record, request.log_len, block.offset() + parts.log)?;
     match answer.status {
         0 => {
+            let mut offsets = vec![0u32; request.insns.len() / 8];
+            let at = block.offset() + parts.insns;
+            core.shared.read(at, offsets.as_mut_bytes())?;
+            core.programs
+                .add(&record, &request.record.name, offsets.into());
             let object = Object::new(core, (Kind::Program, record.handle), None, request.maps);
             Ok(Loaded {
                 object,

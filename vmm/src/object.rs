@@ -144,6 +144,9 @@ impl Object {
 impl Drop for Object {
     fn drop(&mut self) {
         self.core.objects.fetch_sub(1, Ordering::Relaxed);
+        if self.kind == Kind::Program {
+            self.core.programs.remove(self.handle);
+        }
         if self.core.fault().is_some() {
             return;
         }

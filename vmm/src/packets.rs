@@ -44,8 +44,8 @@ impl Core {
         Ok(())
     }
 
-    fn lied(&self, what: &str) -> CallError {
-        self.die(FaultReport::plain(Cause::Protocol, 0, what))
+    fn lied(&self, lane: &Lane, what: &str) -> CallError {
+        self.die(FaultReport::plain(Cause::Protocol, lane.index(), what))
     }
 
     /// Runs a program on one packet.
@@ -55,12 +55,15 @@ impl Core {
         self.check_packet(&run.packet)?;
         run.prog = program.handle();
         let arg: [u64; 7] = zerocopy::transmute!(run);
-        let answer = succeeded(self.call(code::RUN, &arg, self.config.call_timeout)?)?;
-        let result: RunResult = zerocopy::transmute!(answer.val);
-        if !inside(result.data, result.len, run.packet.cap) {
-            return Err(self.lied("a run left its data outside the packet buffer"));
-        }
-        Ok(result)
+        self.with_lane(|lane, turn| {
+            let request = (code::RUN, &arg);
+            let answer = succeeded(lane.call(self, turn, request, self.config.call_timeout)?)?;
+            let result: RunResult = zerocopy::transmute!(answer.val);
+            if !inside(result.data, result.len, run.packet.cap) {
+                return Err(self.lied(lane, "a run left its data outside the packet buffer"));
+            }
+            Ok(result)
+        })
     }
 
     /// Runs a program on many packets and fills in their results.
@@ -105,7 +108,10 @@ impl Core {
             self.shared.read(at, answers.as_mut_bytes())?;
             for (packet, answer) in part.iter_mut().zip(answers) {
                 if !inside(answer.data, answer.len, packet.cap) {
-                    return Err(self.lied("a batch left data outside its packet buffer"));
+                    return Err(self.lied(lane, "a batch left data outside its packet buffer"));
+                }
+                if !(-4095..=0).contains(&answer.status) {
+                    return Err(self.lied(lane, "a packet has a status that is no errno"));
                 }
                 packet.data = answer.data;
                 packet.len = answer.len;

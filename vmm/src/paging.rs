@@ -25,13 +25,24 @@ const PDPT: u64 = layout::pml4(layout::MAX_VCPUS);
 const ALIAS_PDPT: u64 = PDPT + 0x1000;
 const PD: u64 = PDPT + 0x2000;
 const ALIAS_PD: u64 = PDPT + 0x3000;
+const CAUGHT_PDPT: u64 = PDPT + 0x4000;
+const CAUGHT_PD: u64 = PDPT + 0x5000;
 /// First free address after the fixed tables; descriptors follow.
-pub(crate) const TABLES_END: u64 = PDPT + 0x4000;
+pub(crate) const TABLES_END: u64 = PDPT + 0x6000;
+/// Second root of vCPU 0, one page per vCPU: as the first, but that compiled
+/// programs are not executable.
+const CAUGHT: u64 = layout::cpl0_stack_top(layout::MAX_VCPUS - 1);
+const _: () = assert!(caught(layout::MAX_VCPUS) <= SHARED_PDS);
 /// Page directories of the shared slot, one per GiB.
 const SHARED_PDS: u64 = 0x10_0000;
 
 const GIB: u64 = 1 << 30;
 const _: () = assert!(SHARED_PDS + crate::config::SHARED_MAX / GIB * 0x1000 <= REGION);
+
+/// The root under which a vCPU in a helper can't go back to its program.
+pub(crate) const fn caught(vcpu: u32) -> u64 {
+    CAUGHT + vcpu as u64 * 0x1000
+}
 
 type Table = [u64; 512];
 
@@ -76,6 +87,15 @@ pub(crate) fn write(
         user(Rights::WRITE),
     );
     put(memory, PD, &low)?;
+    let data = user(Rights::READ);
+    map(
+        &mut low,
+        layout::CODE,
+        layout::CODE,
+        layout::CODE_SIZE,
+        data,
+    );
+    put(memory, CAUGHT_PD, &low)?;
 
     let mut alias = [0; 512];
     map(
@@ -91,6 +111,8 @@ pub(crate) fn write(
     let mut directories = vec![(0, PD)];
     write_shared(memory, places, &mut directories)?;
     put(memory, PDPT, &table(&directories))?;
+    directories[0] = (0, CAUGHT_PD);
+    put(memory, CAUGHT_PDPT, &table(&directories))?;
     write_roots(memory, places.vcpus)
 }
 
@@ -118,9 +140,15 @@ fn write_shared(
 }
 
 fn write_roots(memory: &VolatileSlice<'_>, vcpus: u32) -> Result<(), VolatileMemoryError> {
-    let mut root = table(&[(0, PDPT)]);
-    root[layout::PML4_ALIAS_KEPT as usize] = ALIAS_PDPT | TABLE & !PRESENT;
-    (0..vcpus).try_for_each(|vcpu| put(memory, layout::pml4(vcpu), &root))
+    let root = |pdpt| {
+        let mut root = table(&[(0, pdpt)]);
+        root[layout::PML4_ALIAS_KEPT as usize] = ALIAS_PDPT | TABLE & !PRESENT;
+        root
+    };
+    (0..vcpus).try_for_each(|vcpu| {
+        put(memory, layout::pml4(vcpu), &root(PDPT))?;
+        put(memory, caught(vcpu), &root(CAUGHT_PDPT))
+    })
 }
 
 /// Maps `[from, from + len)` to `to` in a page directory, by 2 MiB pages.

@@ -87,13 +87,26 @@ pub(crate) fn set_waiting(queue: &VolatileSlice<'_>, waiting: bool) -> Result<()
     Ok(())
 }
 
-/// The text that the runtime left in the message area, `len` bytes as it says.
+/// The text that the runtime left in the message area, `len` bytes as it says,
+/// up to a zero. It may be anything, so nothing in it can steer a terminal.
 pub(crate) fn message(queue: &VolatileSlice<'_>, len: u32) -> String {
     let mut text = vec![0; u64::from(len).min(block::MESSAGE_LEN) as usize];
-    match queue.read_slice(&mut text, block::MESSAGE as usize) {
-        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
-        Err(_) => String::new(),
+    if queue
+        .read_slice(&mut text, block::MESSAGE as usize)
+        .is_err()
+    {
+        return String::new();
     }
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let harmless = |c: char| match c {
+        '\n' => c,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(harmless)
+        .collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ macro_rules! code {
         std::arch::global_asm!(
             ".pushsection .rodata",
             ".balign 64",
+            // Global: the reader may be compiled into another object file.
+            concat!(".globl test_", stringify!($name), "_start, test_", stringify!($name), "_end"),
             concat!("test_", stringify!($name), "_start:"),
             $($line,)+
             concat!("test_", stringify!($name), "_end:"),
@@ -45,6 +47,14 @@ macro_rules! handler {
 }
 handler!(handler_with_code,);
 handler!(handler_without_code, "push 0");
+
+// A fault handler that loses the interrupt table and faults again.
+code!(
+    handler_that_faults,
+    "lidt [rip + 2f]",
+    "ud2",
+    "2: .quad 0, 0"
+);
 
 // Announces itself, then echoes: val = arg. Operation 1 faults by writing to
 // arg[0], 2 jumps to arg[0] and comes back if that returns, 3 answers with status
@@ -163,15 +173,21 @@ pub(crate) fn elf(entry: u64, segments: &[Segment<'_>]) -> &'static [u8] {
 
 /// A guest of `code` at the image's start, with fault handlers.
 pub(crate) fn guest(code: &[u8]) -> Image {
+    let with_and_without = |vector: usize| match vector {
+        8 | 10..=14 | 17 => handler_with_code(),
+        _ => handler_without_code(),
+    };
+    guest_with(code, with_and_without)
+}
+
+/// A guest with fault handlers of its own.
+pub(crate) fn guest_with(code: &[u8], handler_of: impl Fn(usize) -> &'static [u8]) -> Image {
     let mut handlers = vec![0; (32 * layout::HANDLER_STRIDE) as usize];
     for (vector, handler) in handlers
         .chunks_mut(layout::HANDLER_STRIDE as usize)
         .enumerate()
     {
-        let code = match vector {
-            8 | 10..=14 | 17 => handler_with_code(),
-            _ => handler_without_code(),
-        };
+        let code = handler_of(vector);
         handler[..code.len()].copy_from_slice(code);
     }
     let segments = [

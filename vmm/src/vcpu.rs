@@ -8,18 +8,18 @@ use bpfvisor_abi::boot::{ABORT_ENTRY, port};
 use bpfvisor_abi::layout;
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use vm_memory::VolatileMemory;
+use vm_memory::{Bytes, VolatileMemory};
 
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::crew::{Orders, Ready};
 use crate::error::BootError;
 use crate::exception;
-use crate::fault::{Cause, FaultReport};
+use crate::fault::{Cause, FaultReport, Registers};
 use crate::host::{Host, kvm_error};
 use crate::lane::Lane;
 use crate::machine::Machine;
-use crate::{registers, ring};
+use crate::{paging, registers, ring};
 
 /// One vCPU, owned by its thread, that has not run yet.
 pub(crate) struct Vcpu {
@@ -37,6 +37,8 @@ struct Running {
     machine: Arc<Machine>,
     /// Taken when the guest announces itself.
     ready: Option<SyncSender<Ready>>,
+    /// It runs under the root that lets no program go on.
+    caught: bool,
 }
 
 /// What to do after an exit: go on, or stop with or without a report.
@@ -85,6 +87,7 @@ impl Vcpu {
             core,
             machine,
             ready,
+            caught: false,
         }
         .run();
     }
@@ -118,6 +121,9 @@ impl Running {
 
     /// Runs the guest up to its next exit and handles that.
     fn step(&mut self) -> Verdict {
+        // A kick that met this thread outside the guest would else be lost.
+        let kicked = self.lane()?.abort.load(Ordering::SeqCst);
+        self.fd.set_kvm_immediate_exit(u8::from(kicked));
         let exit = self.fd.run();
         let (port, value) = match exit {
             Ok(VcpuExit::IoOut(port, &[a, b, c, d])) => (port, u32::from_le_bytes([a, b, c, d])),
@@ -125,7 +131,7 @@ impl Running {
             Ok(VcpuExit::Shutdown) => return Err(self.ended(Cause::TripleFault, "")),
             Ok(VcpuExit::InternalError) => return Err(self.ended(Cause::KvmInternal, "")),
             Ok(other) => {
-                let text = format!("exit {other:?}");
+                let text = unexpected(&other);
                 return Err(self.ended(Cause::Protocol, &text));
             }
             Err(e) if e.errno() == libc::EINTR => return self.interrupted(),
@@ -150,7 +156,7 @@ impl Running {
                 Ok(())
             }
             port::PANIC => Err(self.panicked(value)),
-            port::FAULT => Err(self.faulted(value)),
+            port::FAULT => self.faulted(value),
             port::STOPPED => Err(self.ended(Cause::Protocol, "the vCPU stopped by itself")),
             _ => Err(self.ended(Cause::Protocol, &format!("a write to port {port:#x}"))),
         }
@@ -178,21 +184,72 @@ impl Running {
     }
 
     /// A signal arrived. If a program is to be cut short and is what runs, goes
-    /// on at the abort entry instead; the runtime itself is never interrupted.
+    /// on at the abort entry instead. In the runtime, which may be a helper of
+    /// that program, nothing can be cut: but it won't get back to the program.
     fn interrupted(&mut self) -> Verdict {
         if !self.lane()?.abort.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
-        let Ok(regs) = self.fd.get_regs() else {
-            return Ok(());
-        };
+        let regs = self.fd.get_regs().map_err(|e| self.broken(&e))?;
         if in_code(regs.rip) {
-            let regs = registers::entering(regs, self.entry + ABORT_ENTRY, self.index);
-            if let Err(e) = self.fd.set_regs(&regs) {
-                return Err(self.ended(Cause::KvmInternal, &e.to_string()));
-            }
+            self.go_on(registers::entering(
+                regs,
+                self.entry + ABORT_ENTRY,
+                self.index,
+            ))
+        } else if self.caught || !self.can_be_caught(regs.rip) {
+            Ok(())
+        } else {
+            let mut sregs = self.fd.get_sregs().map_err(|e| self.broken(&e))?;
+            sregs.cr3 = paging::caught(self.index);
+            self.fd.set_sregs(&sregs).map_err(|e| self.broken(&e))?;
+            self.caught = true;
+            Ok(())
         }
-        Ok(())
+    }
+
+    /// Not in the gate, and not while it is open: that is a matter of the root.
+    fn can_be_caught(&self, rip: u64) -> bool {
+        let alias = layout::pml4(self.index) + layout::PML4_ALIAS * 8;
+        let memory = self.machine.private.mapping.slice();
+        let entry = memory.read_obj::<u64>(alias as usize);
+        (layout::IMAGE..layout::IMAGE_END).contains(&rip) && entry.is_ok_and(|e| e == 0)
+    }
+
+    /// Goes on at CPL3 with these registers, under the ordinary root.
+    fn go_on(&mut self, regs: kvm_regs) -> Verdict {
+        let sregs = self.fd.get_sregs().map_err(|e| self.broken(&e))?;
+        let sregs = registers::system(sregs, self.index);
+        self.fd.set_sregs(&sregs).map_err(|e| self.broken(&e))?;
+        self.caught = false;
+        self.fd.set_regs(&regs).map_err(|e| self.broken(&e))
+    }
+
+    /// A vCPU that was caught in the runtime has come to a program: to the one
+    /// that is to be cut short, or, if that was answered meanwhile, to another.
+    fn arrived(&mut self, at: &FaultReport) -> Verdict {
+        // Completes the `out` of the fault handler, whose registers go.
+        self.fd.set_kvm_immediate_exit(1);
+        let _ = self.fd.run();
+        let mut regs = self.fd.get_regs().map_err(|e| self.broken(&e))?;
+        let Registers {
+            rax,
+            rdx,
+            rip,
+            rsp,
+            rflags,
+            ..
+        } = at.registers;
+        (regs.rax, regs.rdx, regs.rip, regs.rsp) = (rax, rdx, rip, rsp);
+        regs.rflags = rflags;
+        if self.lane()?.overdue.load(Ordering::SeqCst) {
+            regs = registers::entering(regs, self.entry + ABORT_ENTRY, self.index);
+        }
+        self.go_on(regs)
+    }
+
+    fn broken(&self, e: &kvm_ioctls::Error) -> Stop {
+        self.ended(Cause::KvmInternal, &e.to_string())
     }
 
     fn panicked(&self, len: u32) -> Stop {
@@ -204,9 +261,14 @@ impl Running {
         self.ended(Cause::Panic, &text)
     }
 
-    fn faulted(&self, vector: u32) -> Stop {
+    fn faulted(&mut self, vector: u32) -> Verdict {
         let report = exception::report(&self.fd, &self.machine.private.mapping, self.index, vector);
-        Stop::Fault(Box::new(report))
+        let fetch = report.cause == Cause::Exception { vector: 14 }
+            && report.address == report.registers.rip;
+        if self.caught && fetch && report.in_program {
+            return self.arrived(&report);
+        }
+        Err(Stop::Fault(Box::new(report)))
     }
 
     /// A report with the registers as they are.
@@ -217,6 +279,27 @@ impl Running {
             report.in_program = in_code(regs.rip);
         }
         Stop::Fault(Box::new(report))
+    }
+}
+
+/// What the guest did that it should not do, in words as few as may be.
+fn unexpected(exit: &VcpuExit<'_>) -> String {
+    match exit {
+        VcpuExit::IoOut(port, data) => {
+            format!("a write of {} bytes to port {port:#x}", data.len())
+        }
+        VcpuExit::IoIn(port, data) => {
+            format!("a read of {} bytes from port {port:#x}", data.len())
+        }
+        VcpuExit::MmioWrite(address, data) => {
+            let len = data.len();
+            format!("a write of {len} bytes outside memory, physical address {address:#x}")
+        }
+        VcpuExit::MmioRead(address, data) => {
+            let len = data.len();
+            format!("a read of {len} bytes outside memory, physical address {address:#x}")
+        }
+        other => format!("exit {other:?}"),
     }
 }
 

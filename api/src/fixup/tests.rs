@@ -173,3 +173,55 @@ fn at_most_64_maps_each_counted_once() {
     let same: Vec<Insn> = (0..100).flat_map(|i| wide(1, 10 + i % 2, 0)).collect();
     assert_eq!(run(&same, &[], &[]).unwrap().pins.len(), 1);
 }
+
+fn call(helper: i32) -> Insn {
+    Insn::new(op::JMP | op::CALL, 0, 0, 0, helper)
+}
+
+#[test]
+fn a_fixup_of_a_call_loads_its_first_argument() {
+    let prog = [
+        Insn::new(op::JMP | op::JEQ, 2, 0, 1, 0), // to the call at 2
+        Insn::new(op::JMP | op::JA, 0, 0, 1, 0),  // over it, to 3
+        call(1),
+        Insn::new(op::JMP | op::JA, 0, 0, -2, 0), // back to the call
+        exit(),
+    ];
+    let out = run(&prog, &[(2, 10)], &[]).unwrap();
+    assert_eq!(out.insns.len(), 7);
+    assert_eq!(out.insns[0].off, 1, "lands on the load");
+    assert_eq!(out.insns[1].off, 3);
+    assert_eq!(out.insns[2..4], wide(1, 1010, 0));
+    assert_eq!(out.insns[4], call(1));
+    assert_eq!(out.insns[5].off, -4);
+    assert_eq!(out.origin, [0, 1, 2, 2, 2, 3, 4]);
+}
+
+#[test]
+fn calls_and_movs_grow_together() {
+    let prog = [
+        Insn::new(op::JMP | op::JA, 0, 0, 3, 0), // to 4
+        mov(1, 0),
+        call(2),
+        mov(3, 0),
+        exit(),
+    ];
+    let fixups = [(1, 10), (2, 12), (3, 13)];
+    let out = fix(&prog, &fixups, &[], &[4], &Fake::default()).unwrap();
+    assert_eq!(out.insns[0].off, 7);
+    assert_eq!(out.global_funcs, [8]);
+    assert_eq!(out.insns[1..3], wide(1, 1010, 0));
+    assert_eq!(out.insns[3..5], wide(1, 1012, 0));
+    assert_eq!(out.insns[6], Insn::new(op::LD_IMM64, 3, 1, 0, 1013));
+}
+
+#[test]
+fn only_calls_of_map_functions_take_a_map() {
+    // ktime_get_ns, tail_call (whose map comes second), an unknown helper.
+    for helper in [5, 12, 9999, -1] {
+        let e = error(&[call(helper), exit()], &[(0, 10)], &[]);
+        assert!(e.to_string().contains("call of a map function"), "{e}");
+    }
+    let own = Insn::new(op::JMP | op::CALL, 0, op::PSEUDO_CALL, 0, 1);
+    assert!(run(&[own, exit(), exit()], &[(0, 10)], &[]).is_err());
+}

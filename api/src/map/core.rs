@@ -162,7 +162,9 @@ impl MapCore {
         if !link::holds_objects(self.map_type()) {
             return self.ask("update", code::MAP_UPDATE, key, value, flags, None);
         }
-        self.check_slot(key, flags)?;
+        if self.map_type() != MapType::HashOfMaps {
+            self.check_slot(key, flags)?;
+        }
         let target = self.target(value)?;
         let handle = target.handle().to_ne_bytes();
         self.links().change(key, Some(target), || {
@@ -170,17 +172,14 @@ impl MapCore {
         })
     }
 
-    /// What Linux checks of an array of descriptors before it looks at the value.
+    /// Arrays of objects look at flags and index before the descriptor.
     fn check_slot(&self, key: &[u8], flags: u64) -> Result<()> {
-        let array = self.map_type() != MapType::HashOfMaps;
-        let index = <[u8; 4]>::try_from(key).map_or(u32::MAX, u32::from_ne_bytes);
-        if array && flags != 0 {
-            return Err(refused("update", errno::EINVAL));
+        let index = key.try_into().map_or(u32::MAX, u32::from_ne_bytes);
+        match (flags, index < self.geometry().max_entries) {
+            (0, true) => Ok(()),
+            (0, false) => Err(refused("update", errno::E2BIG)),
+            _ => Err(refused("update", errno::EINVAL)),
         }
-        if array && index >= self.geometry().max_entries {
-            return Err(refused("update", errno::E2BIG));
-        }
-        Ok(())
     }
 
     /// The object that a value (an fd) names.

@@ -14,12 +14,17 @@ pub struct Keys<'a> {
     left: u64,
 }
 
+/// More steps than a walk over a map takes, even if the map changes meanwhile.
+fn most(map: &Map) -> u64 {
+    u64::from(map.max_entries()) * 2 + 16
+}
+
 impl<'a> Keys<'a> {
     pub(super) fn new(map: &'a Map) -> Self {
         Self {
             map,
             last: None,
-            left: u64::from(map.max_entries()) * 2 + 16,
+            left: most(map),
         }
     }
 }
@@ -55,6 +60,8 @@ type Element = (Vec<u8>, Vec<u8>);
 pub struct Iter<'a> {
     map: &'a Map,
     how: How<'a>,
+    /// As in [`Keys`].
+    left: u64,
 }
 
 #[derive(Debug)]
@@ -68,7 +75,8 @@ enum How<'a> {
     ByKey(Keys<'a>),
 }
 
-/// Elements in the first batch; a bucket that needs more doubles it.
+/// Elements in the first batch; a bucket that needs more doubles it, up to what
+/// the map holds at most.
 const ROOM: usize = 256;
 
 impl<'a> Iter<'a> {
@@ -87,7 +95,8 @@ impl<'a> Iter<'a> {
         } else {
             How::ByKey(Keys::new(map))
         };
-        Self { map, how }
+        let left = most(map);
+        Self { map, how, left }
     }
 }
 
@@ -119,7 +128,9 @@ fn step(map: &Map, position: u64, room: usize) -> Result<Step> {
             Ok(Step::Elements(elements, next))
         }
         Err(e) if e.errno == errno::ENOENT => Ok(Step::Elements(VecDeque::new(), None)),
-        Err(e) if e.errno == errno::ENOSPC && room < 1 << 20 => Ok(Step::MoreRoom),
+        Err(e) if e.errno == errno::ENOSPC && room < map.max_entries() as usize => {
+            Ok(Step::MoreRoom)
+        }
         Err(e) => Err(Error::from(CallerError::Refused {
             op: "batch lookup",
             errno: e.errno,
@@ -131,6 +142,7 @@ impl Iterator for Iter<'_> {
     type Item = Result<Element>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
         loop {
             match &mut self.how {
                 How::ByKey(keys) => match keys.next()? {

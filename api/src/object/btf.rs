@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 
 /// Types by id; 0 is `void`.
 #[derive(Default)]
-pub(super) struct Btf {
+pub(crate) struct Btf {
     types: Vec<Type>,
 }
 
 /// One type, as far as maps and functions need it.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Type {
+pub(crate) enum Type {
     /// Integers, enumerations, floats: their size.
     Scalar(u32),
     Pointer(u32),
@@ -46,7 +46,7 @@ pub(super) enum Type {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub name: String,
     pub of: u32,
     /// In bits.
@@ -122,6 +122,17 @@ impl Btf {
             Type::Array { element, len } => self.size_within(*element, depth)?.checked_mul(*len),
             _ => None,
         }
+    }
+
+    /// Offset of a `struct bpf_spin_lock` among a structure's members.
+    pub fn spin_lock(&self, of: u32) -> Option<u32> {
+        let Type::Struct { members, .. } = self.resolve(of)? else {
+            return None;
+        };
+        members.iter().find_map(|m| match self.resolve(m.of)? {
+            Type::Struct { name, .. } if name == "bpf_spin_lock" => Some(m.offset / 8),
+            _ => None,
+        })
     }
 
     /// Variables of a section: names and types.

@@ -191,7 +191,7 @@ fn read_member(btf: &Btf, member: &Member, def: &mut MapDef) -> Result<()> {
         "value" => {
             let (to, size) = pointee().ok_or_else(|| bad(def, "value"))?;
             def.value_size = size;
-            def.spin_lock_off = spin_lock(btf, to);
+            def.spin_lock_off = btf.spin_lock(to);
         }
         "values" => read_values(btf, member, def)?,
         _ => {} // pinning, numa_node
@@ -239,17 +239,6 @@ fn read_values(btf: &Btf, member: &Member, def: &mut MapDef) -> Result<()> {
 
 fn bad(def: &MapDef, what: &str) -> Error {
     Error::object(format!("map {:?}: bad BTF definition: {what}", def.name))
-}
-
-/// Offset of a `struct bpf_spin_lock` among a structure's members.
-fn spin_lock(btf: &Btf, of: u32) -> Option<u32> {
-    let Type::Struct { members, .. } = btf.resolve(of)? else {
-        return None;
-    };
-    members.iter().find_map(|m| match btf.resolve(m.of)? {
-        Type::Struct { name, .. } if name == "bpf_spin_lock" => Some(m.offset / 8),
-        _ => None,
-    })
 }
 
 /// What libbpf mends in definitions.

@@ -134,6 +134,18 @@ layouts! {
         _pad: u32,
     }
 
+    /// `BPF_BTF_LOAD`.
+    BtfLoad {
+        btf: u64,
+        btf_log_buf: u64,
+        btf_size: u32,
+        btf_log_size: u32,
+        btf_log_level: u32,
+        btf_log_true_size: u32,
+        btf_flags: u32,
+        btf_token_fd: i32,
+    }
+
     /// `BPF_OBJ_GET_INFO_BY_FD`: `info`.
     GetInfo {
         bpf_fd: u32,
@@ -227,6 +239,9 @@ impl Attr for ProgLoad {
 }
 impl Attr for TestRun {
     const END: usize = 76;
+}
+impl Attr for BtfLoad {
+    const END: usize = 40;
 }
 impl Attr for GetInfo {
     const END: usize = 16;

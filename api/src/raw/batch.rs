@@ -141,7 +141,13 @@ fn by_position<M: UserMemory>(
     // the end.
     let most = attr.count.min(map.geometry().max_entries.saturating_add(1));
     let mut portion = most.min((PORTION / size).max(1) as u32);
+    // No map has more buckets; a guest that goes on and on is cut off.
+    let mut steps = u64::from(map.geometry().max_entries) * 2 + 64;
     let end = loop {
+        steps -= 1;
+        if steps == 0 {
+            break Err(refuse(errno::EPROTO, "the guest's walk does not end"));
+        }
         let room = portion.min(most - *done);
         match fetch(call, map, attr, *done, (position, room, delete)) {
             Ok((count, next)) => {
@@ -168,7 +174,11 @@ fn by_position<M: UserMemory>(
     };
     let told = end.as_ref().err().map_or(0, |e| e.errno);
     if told == 0 || told == errno::ENOENT {
-        call.write(attr.out_batch, &position.to_ne_bytes())?;
+        let written = call.write(attr.out_batch, &position.to_ne_bytes());
+        if written.is_err() && way(map.map_type(), Cmd::MapLookupBatch) == Some(Way::Buckets) {
+            *done = 0; // as Linux does, for hash tables only
+        }
+        written?;
     }
     end
 }

@@ -74,11 +74,6 @@ impl<'a, M: UserMemory> Call<'a, M> {
         Ok(value)
     }
 
-    /// Whether the caller's attributes reach as far as `end`.
-    pub fn reaches(&self, end: usize) -> bool {
-        self.user.len() >= end
-    }
-
     /// Puts a result into the caller's attributes, as far as they reach.
     pub fn put(&mut self, offset: usize, word: u32) {
         if let Some(to) = self.user.get_mut(offset..offset + 4) {

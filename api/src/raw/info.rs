@@ -10,6 +10,8 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering::Relaxed;
 use zerocopy::{FromBytes, IntoBytes};
 
+const EBADFD: i32 = 77;
+
 pub(super) fn info<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
     let attr: GetInfo = call.get()?;
     let vm = call.session.vm();
@@ -21,6 +23,8 @@ pub(super) fn info<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
             call.read_struct(attr.info, attr.info_len, size_of::<MapInfo>())?;
             map_info(&map).as_bytes().to_vec()
         }
+        // Not EBADF: so it has always been.
+        Err(e) if e.errno() == errno::EBADF => return Err(refuse(EBADFD, e.to_string())),
         Err(e) => return Err(e.into()),
     };
     let len = bytes.len().min(attr.info_len as usize);

@@ -2,8 +2,7 @@
 
 use super::attr::ProgLoad;
 use super::call::{Call, Result, answer, invalid, name, refuse};
-use super::map_create::no_btf;
-use super::{Refused, UserMemory};
+use super::{Refused, UserMemory, btf};
 use crate::error::Error;
 use crate::packet::MAX_PACKET;
 use crate::spec::ProgramSpec;
@@ -38,9 +37,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .ok_or_else(|| invalid(format!("there is no program type {}", attr.prog_type)))?;
     let name = name(&attr.prog_name)?;
     let log = Log::new(&attr)?;
-    if attr.func_info_cnt != 0 || attr.line_info_cnt != 0 {
-        return Err(no_btf(attr.prog_btf_fd));
-    }
+    let globals = btf::global_functions(call, &attr)?;
     let (fds, bind) = fd_array(call, &attr, &insns)?;
     let mut spec = ProgramSpec::new(prog_type, insns)
         .license(&license)
@@ -48,7 +45,8 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .log_level(attr.log_level)
         .log_size(attr.log_size)
         .flags(attr.prog_flags)
-        .attach_type(attr.expected_attach_type);
+        .attach_type(attr.expected_attach_type)
+        .global_funcs(globals);
     spec.fd_array = fds;
     spec.bind = bind;
     if prog_type == ProgType::Flat {
@@ -105,8 +103,9 @@ fn instructions<M: UserMemory>(call: &Call<'_, M>, attr: &ProgLoad) -> Result<Ve
     Ok(slots.iter().map(|s| Insn::from_bytes(*s)).collect())
 }
 
-/// The descriptors that instructions index, and those that are to be bound.
-/// Without `fd_array_cnt` only those that some instruction names are read.
+/// The descriptors that instructions index, and those that are to be bound. Of
+/// what lies behind `fd_array_cnt` only those that some instruction names are
+/// read.
 fn fd_array<M: UserMemory>(
     call: &Call<'_, M>,
     attr: &ProgLoad,
@@ -124,11 +123,8 @@ fn fd_array<M: UserMemory>(
             format!("fd_array_cnt is over {MOST_FDS}"),
         ));
     }
-    if attr.fd_array_cnt != 0 {
-        let all: Vec<RawFd> = (0..attr.fd_array_cnt).map(at).collect::<Result<_>>()?;
-        return Ok((all.clone(), all));
-    }
-    let mut fds = Vec::new();
+    let bind: Vec<RawFd> = (0..attr.fd_array_cnt).map(at).collect::<Result<_>>()?;
+    let mut fds = bind.clone();
     for index in named_indices(insns) {
         if attr.fd_array == 0 {
             return Err(refuse(
@@ -140,12 +136,10 @@ fn fd_array<M: UserMemory>(
             return Err(invalid(format!("index {index} into fd_array is too large")));
         }
         let end = index as usize + 1;
-        if fds.len() < end {
-            fds.resize(end, -1);
-        }
+        fds.resize(fds.len().max(end), -1);
         fds[index as usize] = at(index)?;
     }
-    Ok((fds, Vec::new()))
+    Ok((fds, bind))
 }
 
 fn named_indices(insns: &[Insn]) -> impl Iterator<Item = u32> {
@@ -197,16 +191,13 @@ impl Log {
             }
             Err(_) => (String::new(), 0),
         };
+        call.put(offset_of!(ProgLoad, log_true_size), size);
         if self.addr != 0 {
             let room = self.size as usize - 1;
             let mut bytes = text.into_bytes();
             bytes.truncate(room);
             bytes.push(0);
             call.write(self.addr, &bytes)?;
-        }
-        let offset = offset_of!(ProgLoad, log_true_size);
-        if call.reaches(offset + 4) {
-            call.put(offset, size);
         }
         answer(loaded.map_err(Refused::from)?.fd)
     }

@@ -1,11 +1,11 @@
 //! `BPF_MAP_CREATE`.
 
-use super::UserMemory;
 use super::attr::MapCreate;
-use super::call::{Call, Result, answer, fd, invalid, name, refuse};
+use super::call::{Call, Result, answer, fd, invalid, name};
+use super::{UserMemory, btf};
 use crate::map::MapCore;
 use crate::spec::MapSpec;
-use bpf_core::uapi::{MapType, errno, map_flags};
+use bpf_core::uapi::{MapType, map_flags};
 
 /// `BPF_F_VTYPE_BTF_OBJ_FD` and `BPF_F_TOKEN_FD`: descriptors of kernel objects.
 const KERNEL_FDS: u32 = 1 << 15 | 1 << 16;
@@ -31,7 +31,7 @@ pub(super) fn create<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
         max_entries: attr.max_entries,
         flags: attr.map_flags,
         extra: attr.map_extra,
-        spin_lock_off: None,
+        spin_lock_off: btf::spin_lock(&attr, map_type)?,
         inner: None,
     };
     let (_, fd) = vm.new_map(spec, inner.as_ref())?;
@@ -54,21 +54,8 @@ fn check(attr: &MapCreate) -> Result<()> {
     if attr.map_ifindex != 0 {
         return Err(invalid("maps can't be offloaded to a device here"));
     }
-    if attr.btf_key_type_id | attr.btf_value_type_id != 0 {
-        return Err(no_btf(attr.btf_fd));
-    }
     if attr.excl_prog_hash != 0 || attr.excl_prog_hash_size != 0 {
         return Err(invalid("maps of one program only are not supported"));
     }
     Ok(())
-}
-
-/// No descriptor can be one of BTF: EBADF where it is not even open.
-pub(super) fn no_btf(number: u32) -> super::Refused {
-    let open = std::fs::exists(format!("/proc/self/fd/{}", fd(number))).unwrap_or(false);
-    let errno = if open { errno::EINVAL } else { errno::EBADF };
-    refuse(
-        errno,
-        format!("fd {number} is no BTF: loading BTF is not supported by this version"),
-    )
 }

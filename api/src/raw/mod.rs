@@ -24,13 +24,15 @@
 //! | commands | |
 //! |---|---|
 //! | maps: create, elements, batches, freeze | as Linux |
-//! | programs: load, test run | as Linux; BTF is refused, as there is none yet |
+//! | programs: load, test run | as Linux; of BTF, global functions and spin locks are used |
+//! | `BPF_BTF_LOAD` | checked less strictly than by Linux |
 //! | `BPF_OBJ_GET_INFO_BY_FD`, `BPF_ENABLE_STATS` | as Linux |
-//! | pins, ids, BTF, links, streams | `EOPNOTSUPP`, not yet |
+//! | pins, ids, links, streams | `EOPNOTSUPP`, not yet |
 //! | what needs hooks of a kernel | `EINVAL` |
 
 pub mod attr;
 mod batch;
+mod btf;
 mod call;
 mod elem;
 mod info;
@@ -125,6 +127,7 @@ pub fn bpf<M: UserMemory>(session: &Session<M>, cmd: u32, attr: &mut [u8]) -> Re
         | Cmd::MapUpdateBatch
         | Cmd::MapDeleteBatch => batch::batch(&mut call, cmd),
         Cmd::ProgLoad => load::load(&mut call),
+        Cmd::BtfLoad => btf::load(&mut call),
         Cmd::ProgTestRun => test_run::test_run(&mut call),
         Cmd::ObjGetInfoByFd => info::info(&mut call),
         Cmd::EnableStats => info::enable_stats(&call),

@@ -81,7 +81,7 @@ fn check(kind: &Kind, len: usize, at: usize) -> Result<()> {
             format!("attribute {name} at byte {at} is oversized: {len} bytes, at most {most}"),
         ));
     }
-    if len == 0 || len % unit != 0 {
+    if len == 0 || !len.is_multiple_of(*unit) {
         return Err(invalid(format!(
             "attribute {name} at byte {at} is misaligned: {len} bytes, expected a multiple of {unit}"
         )));

@@ -57,7 +57,7 @@ impl<'o> Machine<'o> {
         args: [u64; 5],
         depth: u32,
     ) -> Result<u64, Trap> {
-        if depth as usize >= limits::CALL_FRAMES {
+        if depth as usize >= rt.frames() {
             return Err(TrapKind::CallDepth.into());
         }
         let fp = rt

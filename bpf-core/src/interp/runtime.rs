@@ -2,15 +2,23 @@
 use super::{Trap, TrapKind, alu};
 use crate::insn::{AtomicOp, Reg, Size};
 use crate::program::{MapTable, Program};
+use crate::uapi::limits;
 use alloc::sync::Arc;
 
 /// Memory, maps and helpers of one run.
 pub trait Runtime {
     /// The address just above the stack: one frame of
-    /// [`STACK`](crate::uapi::limits::STACK) bytes for each of
-    /// [`CALL_FRAMES`](crate::uapi::limits::CALL_FRAMES) nested functions, the
-    /// outermost on top. R10 of a function is the top of its frame.
+    /// [`STACK`](crate::uapi::limits::STACK) bytes for each of [`Runtime::frames`]
+    /// nested functions, the outermost on top. R10 of a function is the top of its
+    /// frame.
     fn stack_top(&self) -> u64;
+
+    /// How many nested functions the stack has room for. A tail call from a
+    /// function takes the place of that function alone, so the program that it
+    /// leads to may nest as deep as a program may, on top of its callers.
+    fn frames(&self) -> usize {
+        limits::CALL_FRAMES
+    }
 
     /// Reads `size` bytes, little endian, extended with zeros.
     ///

@@ -6,7 +6,7 @@ pub(crate) fn fits(text: &[u8], args: u64) -> bool {
     let mut used = 0;
     while let Some((&c, after)) = rest.split_first() {
         rest = after;
-        if !(c.is_ascii_graphic() || c.is_ascii_whitespace() || c == 0x0b) {
+        if !matches!(c, b'\t'..=b'\r' | b' '..=b'~' | 0x80..) {
             return false;
         }
         if c != b'%' {

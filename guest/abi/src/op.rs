@@ -174,7 +174,9 @@ pub struct LoadRecord {
     pub flags: u32,
     /// In: instruction slots.
     pub insn_cnt: u32,
-    /// In: offset of the instructions.
+    /// In: offset of the instructions. Out, where they were compiled: in their
+    /// place, for each its code's offset from `jited_addr` as `u32`, `u32::MAX`
+    /// for those that have none.
     pub insns: u64,
     /// In: offset of the log buffer.
     pub log: u64,

@@ -65,6 +65,14 @@ impl Out<'_> {
         self.len += 1;
     }
 
+    /// Text that the kernel makes before it prints: where there is no more room
+    /// for it, it does not count either.
+    fn push_prepared(&mut self, text: &[u8]) {
+        if self.len < self.buf.len() {
+            text.iter().for_each(|&b| self.push(b));
+        }
+    }
+
     /// The final zero.
     fn finish(self) -> usize {
         let end = self.len.min(self.buf.len().saturating_sub(1));
@@ -93,8 +101,7 @@ pub fn print(env: &Env<'_>, out: &mut [u8], fmt: &[u8], values: &Values) -> Resu
     let mut used = 0;
     while let Some((&b, after)) = rest.split_first() {
         rest = after;
-        // As the kernel's table of characters (Latin-1) has it.
-        let printable = matches!(b, b'\t'..=b'\r' | b' '..=b'~' | 0xa0..);
+        let printable = matches!(b, b'\t'..=b'\r' | b' '..=b'~' | 0x80..);
         if !printable {
             return Err(errno::EINVAL);
         }
@@ -193,32 +200,47 @@ fn pointer<'a>(
     value: u64,
 ) -> Result<&'a [u8], i32> {
     let mut digits = Digits::default();
-    let (taken, pad) = match fmt {
+    let taken = match fmt {
         [b'k' | b'u', b's', ..] => {
             field(out, s, "", text_at(env, value));
             return Ok(fmt.get(2..).unwrap_or_default());
         }
         [b'i' | b'I', b'4' | b'6', ..] => {
             address(env, &mut digits, fmt, value);
-            (2, 0)
+            out.push_prepared(digits.text());
+            return Ok(fmt.get(2..).unwrap_or_default());
         }
         // No address here has a name.
-        [b's' | b'S' | b'B', ..] => {
-            digits.push(b'0');
-            digits.push(b'x');
-            digits.hex(value, (16 - value.leading_zeros() / 4).max(1));
-            (1, 0)
+        [b'B', ..] => {
+            name(&mut digits, value);
+            out.push_prepared(digits.text());
+            return Ok(fmt.get(1..).unwrap_or_default());
         }
-        [b'K' | b'x', ..] => (1, 16),
-        [] => (0, 16),
-        [b, ..] if b.is_ascii_whitespace() || b.is_ascii_punctuation() => (0, 16),
-        _ => return Err(errno::EINVAL),
+        [b's' | b'S', ..] => {
+            name(&mut digits, value);
+            1
+        }
+        [b'K' | b'x', ..] => {
+            digits.hex(value, 16);
+            1
+        }
+        [b, ..] if !b.is_ascii_whitespace() && !b.is_ascii_punctuation() => {
+            return Err(errno::EINVAL);
+        }
+        _ => {
+            digits.hex(value, 16);
+            0
+        }
     };
-    if pad != 0 {
-        digits.hex(value, 16);
-    }
     field(out, s, "", digits.text());
     Ok(fmt.get(taken..).unwrap_or_default())
+}
+
+/// What stands for the name of an address that has none, as no address here has.
+fn name(digits: &mut Digits, value: u64) {
+    digits.push(b'0');
+    digits.push(b'x');
+    digits.hex(value, (16 - value.leading_zeros() / 4).max(1));
 }
 
 /// `%pi4`, `%pI4`, `%pi6`, `%pI6`: the pointer names the address; zeros where

@@ -6,21 +6,13 @@ use crate::run::{set_skb_data, skb_span};
 use bpf_core::uapi::{errno, sk_buff as f};
 
 /// `BPF_SKB_MAX_LEN`: four pages less what Linux keeps for itself.
-const LEN_MAX: u64 = 16384 - 320;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(super) const LEN_MAX: u64 = 16384 - 320;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
 /// Length of an IPv6 header less that of an IPv4 header.
 const HEADERS_APART: u64 = 20;
 /// `PACKET_OTHERHOST`.
 const OTHERHOST: u32 = 3;
-/// `BPF_F_ADJ_ROOM_*`: the known bits; those that say what is put around the
-/// packet; the length of its link layer in the highest byte.
-const ROOM_FLAGS: u64 = 0x1ff | 0xff << 56;
-const ENCAP_IPV4: u64 = 1 << 1;
-const ENCAP_IPV6: u64 = 1 << 2;
-const DECAP_IPV4: u64 = 1 << 7;
-const DECAP_IPV6: u64 = 1 << 8;
-
 /// `bpf_skb_pull_data(skb, len)`: packets here are always in one piece.
 pub fn pull_data(env: &Env<'_>, [_, len, ..]: Args) -> Result<(), i32> {
     let (data, end) = skb_span(env);
@@ -63,54 +55,6 @@ pub fn change_head(env: &Env<'_>, [_, room, flags, ..]: Args) -> Result<(), i32>
     bytes_mut(new, room).fill(0);
     set_skb_data(env, new, end);
     env.mac.set(new);
-    Ok(())
-}
-
-/// `bpf_skb_adjust_room(skb, delta, mode, flags)`: room behind the link layer's
-/// header (`BPF_ADJ_ROOM_MAC`) or the network layer's (`BPF_ADJ_ROOM_NET`).
-pub fn adjust_room(env: &Env<'_>, [_, delta, mode, flags, _]: Args) -> Result<(), i32> {
-    let delta = delta as i32;
-    let by = u64::from(delta.unsigned_abs());
-    if flags & !ROOM_FLAGS != 0 {
-        return Err(errno::EINVAL);
-    }
-    if by > 0xfff {
-        return Err(errno::EFAULT);
-    }
-    let header = network_header(env).ok_or(errno::ENOTSUPP)?;
-    let link = env.network.get() - env.mac.get();
-    let off = match mode as u32 {
-        0 => link + header,
-        1 => link,
-        _ => return Err(errno::ENOTSUPP),
-    };
-    let (data, end) = skb_span(env);
-    let payload = end.saturating_sub(env.network.get());
-    let shortest = match flags {
-        fl if fl & DECAP_IPV4 != 0 => 20,
-        fl if fl & DECAP_IPV6 != 0 => 40,
-        _ => header,
-    };
-    if delta < 0 && (by >= payload || payload - by < shortest) {
-        return Err(errno::ENOTSUPP);
-    }
-    if delta >= 0 && end - data + by > LEN_MAX {
-        return Err(errno::ENOTSUPP);
-    }
-    match delta < 0 {
-        true => shrink(env, off, by)?,
-        false => grow(env, off, by)?,
-    }
-    let outer = [
-        (ENCAP_IPV4, IPV4),
-        (ENCAP_IPV6, IPV6),
-        (DECAP_IPV4, IPV4),
-        (DECAP_IPV6, IPV6),
-    ];
-    if let Some((_, proto)) = outer.into_iter().find(|(bit, _)| flags & bit != 0) {
-        env.ctx.set(f::PROTOCOL, u16::to_be(proto).into());
-    }
-    skb_hash::clear(env);
     Ok(())
 }
 
@@ -160,17 +104,8 @@ pub fn make_headroom(env: &Env<'_>, by: u64) -> Result<(), i32> {
     Ok(())
 }
 
-/// Length of the network header without options; `None` for other protocols.
-fn network_header(env: &Env<'_>) -> Option<u64> {
-    match u16::from_be(env.ctx.get(f::PROTOCOL) as u16) {
-        IPV4 => Some(20),
-        IPV6 => Some(40),
-        _ => None,
-    }
-}
-
 /// Opens `by` zero bytes at `off`: what lies before moves towards the headroom.
-fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
+pub(super) fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
     make_headroom(env, by)?;
     let (data, end) = skb_span(env);
     if off > end - data {
@@ -185,7 +120,7 @@ fn grow(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
 }
 
 /// Takes `by` bytes out at `off`.
-fn shrink(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
+pub(super) fn shrink(env: &Env<'_>, off: u64, by: u64) -> Result<(), i32> {
     let (data, end) = skb_span(env);
     if off + by > end - data {
         return Err(errno::ENOMEM);

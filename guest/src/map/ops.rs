@@ -1,6 +1,7 @@
 //! The host's map operations ([`bpfvisor_abi::op::code`]).
 use super::MapObject;
 use crate::dispatch::{Answer, Call};
+use crate::hal::headroom;
 use crate::object::Object;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -16,6 +17,12 @@ const OK: Answer = Ok([0; 7]);
 /// `MAP_CREATE`.
 pub fn create(c: &Call<'_>) -> Answer {
     let rec: MapRecord = c.rt.shared.read(c.arg[0]).ok_or(errno::EFAULT)?;
+    // Of maps only the tables of tail calls lie in the heap.
+    let table = match MapType::from_u32(rec.map_type) {
+        Some(MapType::ProgArray) => rec.max_entries as usize * size_of::<u64>(),
+        _ => 0,
+    };
+    headroom(table)?;
     let map = MapObject::new(c.rt, &rec)?;
     let object = Object::Map(Arc::clone(&map));
     let handle = c.rt.objects.insert(object).ok_or(errno::ENOMEM)?;

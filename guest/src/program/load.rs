@@ -2,6 +2,7 @@
 use super::{Compiled, Full, Prog, license, log};
 use crate::Runtime;
 use crate::dispatch::{Answer, Call};
+use crate::hal::headroom;
 use crate::map::Owner;
 use crate::object::Object;
 use alloc::format;
@@ -15,6 +16,7 @@ use bpf_core::uapi::{ProgType, errno, limits};
 use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
 use bpfvisor_abi::boot::boot_flags;
 use bpfvisor_abi::op::LoadRecord;
+use zerocopy::IntoBytes;
 
 /// Bit of `LoadRecord::verdict_flags`.
 const UNSUPPORTED: u32 = 1;
@@ -50,6 +52,8 @@ pub fn unload(c: &Call<'_>) -> Answer {
 fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let prog_type = ProgType::from_u32(rec.prog_type)
         .ok_or_else(|| refuse(errno::EINVAL, "no such program type"))?;
+    let memory = || refuse(errno::ENOMEM, "the VM's heap has no room for the program");
+    headroom(rec.insn_cnt as usize * PER_INSN).map_err(|_| memory())?;
     let insns = instructions(rt, rec)?;
     let program = judge(rt, rec, prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
@@ -90,6 +94,10 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
     let full = || refuse(errno::ENOMEM, "the VM has too many objects");
     rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
 }
+
+/// Heap that verification (but for its states) and compilation of an instruction
+/// take at the same time, with some to spare.
+const PER_INSN: usize = 256;
 
 /// The program as the host wrote it.
 fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
@@ -172,12 +180,14 @@ fn judge(
 fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Compiled, Reject> {
     let start = rt.clock.now();
     let (mut entry, mut tail_entry) = (0, 0);
+    let mut offsets = Vec::new();
     rt.place_trampoline()
         .map_err(|Full| refuse(errno::ENOMEM, "the code region is full"))?;
     let placed = rt.arena.place(|base| {
         let code = jit::compile(program, rt, rt, base)?;
         entry = base + u64::from(code.entries.first().copied().unwrap_or(0));
         tail_entry = base + u64::from(code.tail_call_entry);
+        offsets = code.insn_offsets;
         Ok::<_, Unplaced>(code.bytes)
     });
     let span = placed.map_err(|e| match e {
@@ -188,6 +198,7 @@ fn compile(rt: &Runtime, rec: &mut LoadRecord, program: &Program) -> Result<Comp
     rec.jit_ns = rt.clock.now().wrapping_sub(start);
     rec.jited_len = span.len as u32;
     rec.jited_addr = span.addr;
+    tell_offsets(rt, rec, &program.origin, &offsets);
     Ok(Compiled {
         arena: Arc::clone(&rt.arena),
         span,
@@ -215,6 +226,19 @@ fn uncompiled(program: &Program, index: u32) -> Reject {
         ),
         unsupported: true,
     }
+}
+
+/// Leaves, in the place of the instructions, where the code of each begins, so
+/// that the host can tell which one an address belongs to.
+fn tell_offsets(rt: &Runtime, rec: &LoadRecord, origin: &[u32], offsets: &[u32]) {
+    let mut told = alloc::vec![u32::MAX; rec.insn_cnt as usize];
+    for (&from, &offset) in origin.iter().zip(offsets) {
+        if let Some(place) = told.get_mut(from as usize) {
+            *place = offset.min(*place);
+        }
+    }
+    // The instructions were read from there: it is inside.
+    let _ = rt.shared.copy_in(rec.insns, told.as_bytes());
 }
 
 enum Unplaced {

@@ -8,15 +8,18 @@ use alloc::format;
 use alloc::sync::Arc;
 use bpf_core::insn::Size;
 use bpf_core::interp::{self, Atomic, Callbacks, Runtime, Trap, TrapKind};
-use bpf_core::program::{MapDesc, MapTable, Program};
+use bpf_core::program::{MapDesc, MapTable, Program, Subprog};
 use bpf_core::uapi::{errno, limits};
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-const STACK: usize = limits::STACK as usize * limits::CALL_FRAMES;
+/// Frames of a program that makes no tail calls, and of one that makes all that
+/// it may, each from its deepest function but one.
+const FRAMES: usize = limits::CALL_FRAMES;
+const TAIL_CALL_FRAMES: usize = FRAMES + limits::TAIL_CALLS as usize * (FRAMES - 1);
 
 #[repr(align(16))]
-struct Stack([u8; STACK]);
+struct Stack<const FRAMES: usize>([[u8; limits::STACK as usize]; FRAMES]);
 
 /// How a helper that calls back reaches the interpreter that called it.
 pub struct Bridge {
@@ -29,11 +32,21 @@ pub struct Bridge {
 /// Runs a program once; EFAULT where it did what no verified program does (the
 /// trace then says what).
 pub fn run(env: &Env<'_>, prog: &Prog, r1: u64, r2: u64) -> Result<u64, i32> {
-    let mut stack = Stack([0; STACK]);
+    let tail_calls = |s: &Subprog| s.tail_call_reachable;
+    match prog.program.subprogs.iter().any(tail_calls) {
+        false => run_with::<FRAMES>(env, prog, r1, r2),
+        true => run_with::<TAIL_CALL_FRAMES>(env, prog, r1, r2),
+    }
+}
+
+#[inline(never)]
+fn run_with<const N: usize>(env: &Env<'_>, prog: &Prog, r1: u64, r2: u64) -> Result<u64, i32> {
+    let mut stack = Stack::<N>([[0; limits::STACK as usize]; N]);
     let base = stack.0.as_mut_ptr().expose_provenance() as u64;
     let mut machine = Interpreted {
         env,
-        stack_top: base + STACK as u64,
+        stack_top: base + size_of::<Stack<N>>() as u64,
+        frames: N,
         now: None,
     };
     interp::run(&prog.program, [r1, r2], &mut machine).map_err(|trap| report(env, trap))
@@ -69,6 +82,7 @@ pub fn call(bridge: NonNull<Bridge>, func: u64, r: [u64; 4]) -> u64 {
 struct Interpreted<'a> {
     env: &'a Env<'a>,
     stack_top: u64,
+    frames: usize,
     /// The program that a tail call led to.
     now: Option<Arc<Prog>>,
 }
@@ -92,6 +106,10 @@ impl MapTable for Interpreted<'_> {
 impl Runtime for Interpreted<'_> {
     fn stack_top(&self) -> u64 {
         self.stack_top
+    }
+
+    fn frames(&self) -> usize {
+        self.frames
     }
 
     fn load(&mut self, addr: u64, size: Size) -> Result<u64, Trap> {

@@ -52,6 +52,7 @@ impl<const L2: bool> Kind for Skb<L2> {
         env.network.set(b.data + u64::from(ETH_HLEN));
         env.hashed.set(false);
         env.csum_level.set(None);
+        env.encapsulated.set(false);
         let ctx = &env.ctx;
         ctx.clear();
         ctx.set(f::PKT_TYPE, packet_type(b.data));
@@ -164,7 +165,8 @@ fn given(env: &Env<'_>, p: &Packet) -> Result<(), i32> {
             env.ctx.set(off, field(&c, off));
         }
     }
-    env.ctx.set(f::GSO_SIZE, field(&c, f::GSO_SIZE));
+    // 16 bits wide in the kernel.
+    env.ctx.set(f::GSO_SIZE, field(&c, f::GSO_SIZE) & 0xffff);
     env.ctx.set(f::IFINDEX, field(&c, f::IFINDEX).max(LOOPBACK));
     env.ctx.set(f::WIRE_LEN, if wire == 0 { len } else { wire });
     Ok(())

@@ -144,12 +144,13 @@ pub fn verify(sample: &Sample) -> Outcome {
     verifier::verify(&desc, &MirrorMaps, &options)
 }
 
-fn takes_function(insn: &Insn) -> bool {
+/// Whether it loads the address of a function.
+pub(crate) fn takes_function(insn: &Insn) -> bool {
     insn.is_wide() && insn.src == op::PSEUDO_FUNC
 }
 
 /// The first instruction of every function, with its type.
-fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
+pub(crate) fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
     let called = |insn: &Insn| {
         let call = insn.opcode == op::JMP | op::CALL && insn.src == op::PSEUDO_CALL;
         call || takes_function(insn)

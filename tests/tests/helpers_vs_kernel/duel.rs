@@ -165,7 +165,15 @@ impl Side {
                 })
             }
             Self::Ours(_, vm) => {
-                let spec = ProgramSpec::new(prog_type, insns).license("GPL");
+                // That the main function is global says that there is BTF.
+                let main = if functions(insns).is_empty() {
+                    vec![]
+                } else {
+                    vec![0]
+                };
+                let spec = ProgramSpec::new(prog_type, insns)
+                    .license("GPL")
+                    .global_funcs(main);
                 vm.load(spec).map(AnyProg::Ours).map_err(|e| e.to_string())
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::duel::{Duel, MapOf, Outcome};
 use crate::packets::{BEGIN, IN, frame, store_fields, udp, vlan, words};
-use bpf_core::uapi::{MapType, ProgType, sk_buff as f};
+use bpf_core::uapi::{MapType, ProgType, errno, sk_buff as f};
 use bpfvisor_tests::generate::Rng;
 
 const BYTES: MapOf = MapOf("bytes", MapType::Array, 4, 256, 1);
@@ -27,7 +27,6 @@ fn state() -> String {
     format!("{}{bounds}", store_fields(&fields, 512))
 }
 
-/// How far the data that both see may be compared: Linux's own headroom differs.
 fn packets() -> [(&'static str, Vec<u8>); 6] {
     [
         ("v4", udp(4, 60)),
@@ -114,6 +113,45 @@ fn lengths() {
     );
     all(&duel, "bpf_skb_pull_data", &[sizes]);
     duel.finish(1000);
+}
+
+/// docs/differences.md: a packet grows in its buffer, not beyond.
+#[test]
+fn growth_ends_with_the_buffer() {
+    let duel = Duel::new();
+    for (helper, by) in [("bpf_skb_change_tail", 4096), ("bpf_skb_change_head", 4000)] {
+        let text = format!("{BEGIN}{}{}", call(helper, 2, 0), state());
+        let program = duel.load(helper, ProgType::SchedCls, &[IN], &text);
+        program.set("in", &[0; 4], &words(&[by, 0]));
+        let seen: Vec<_> = program
+            .each(&udp(4, 60), &[])
+            .iter()
+            .map(|s| s.seen(0))
+            .collect();
+        let no = Some(-i64::from(errno::ENOMEM) as u64);
+        assert_eq!(seen, [Some(0), no, no], "{helper}");
+    }
+}
+
+/// docs/differences.md: room is not opened behind the packet's end.
+#[test]
+fn room_lies_inside_the_packet() {
+    let duel = Duel::new();
+    let text = format!(
+        "{BEGIN}{}{}{}",
+        call("bpf_skb_change_tail", 2, 0),
+        call("bpf_skb_adjust_room", 3, 1),
+        state()
+    );
+    let program = duel.load("tail, room", ProgType::SchedCls, &[IN], &text);
+    program.set("in", &[0; 4], &words(&[40, 0, 0, 0, 8, 0, 0]));
+    let seen: Vec<_> = program
+        .each(&udp(6, 80), &[])
+        .iter()
+        .map(|s| s.seen(8))
+        .collect();
+    let no = Some(-i64::from(errno::ENOMEM) as u64);
+    assert_eq!(seen, [Some(0), no, no]);
 }
 
 #[test]
@@ -379,7 +417,7 @@ fn hashes() {
         ("recalc", recalc.into()),
         (
             "tail",
-            "r1 = r6\nr2 = 50\nr3 = 0\ncall bpf_skb_change_tail\n".into(),
+            "r1 = r6\nr2 = 58\nr3 = 0\ncall bpf_skb_change_tail\n".into(),
         ),
         (
             "push",
@@ -410,13 +448,17 @@ fn hashes() {
     duel.finish(300);
 }
 
-/// Sequences of calls that each change the packet.
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |n| n.parse().unwrap())
+}
+
+/// Sequences of calls that each change the packet: `COUNT` of them, from `SEED`.
 #[test]
 fn sequences() {
     let duel = Duel::new();
-    let mut rng = Rng::new(7);
+    let mut rng = Rng::new(number("SEED", 7));
     let mut pick = |from: &[u64]| rng.pick(from);
-    for n in 0..400 {
+    for n in 0..number("COUNT", 400) {
         let mut text = BEGIN.to_string();
         let mut what = Vec::new();
         for step in 0..4 {

@@ -80,8 +80,22 @@ fn message_is_cut_to_its_area() {
         .write_slice(b"text", block::MESSAGE as usize)
         .unwrap();
     assert_eq!(message(&queue.slice(), 4), "text");
-    assert_eq!(
-        message(&queue.slice(), u32::MAX).len() as u64,
-        block::MESSAGE_LEN
-    );
+    assert_eq!(message(&queue.slice(), u32::MAX), "text");
+    let full = [b'x'; block::MESSAGE_LEN as usize];
+    queue
+        .slice()
+        .write_slice(&full, block::MESSAGE as usize)
+        .unwrap();
+    assert_eq!(message(&queue.slice(), u32::MAX).len(), full.len());
+}
+
+#[test]
+fn message_cannot_steer_a_terminal() {
+    let mut queue = Queue::new();
+    queue
+        .slice()
+        .write_slice(b"a\x1b[2Jb\xff", block::MESSAGE as usize)
+        .unwrap();
+    let text = message(&queue.slice(), 7);
+    assert_eq!(text, "a\u{fffd}[2Jb\u{fffd}");
 }

@@ -143,13 +143,25 @@ fn broken_protocol_kills_only_that_vm() {
     assert_eq!(killed_by(3, [-5000i64 as u64; 7]).cause, Cause::Protocol);
     let stamp = killed_by(5, [0; 7]);
     assert!(stamp.text.contains("0x77777777"), "{stamp}");
-    let port = killed_by(7, [0, 0x51c, 0, 0, 0, 0, 0]);
+    let port = killed_by(7, [0, 0x501, 0, 0, 0, 0, 0]);
     assert!(
-        port.cause == Cause::Protocol && port.text.contains("0x51c"),
+        port.cause == Cause::Protocol && port.text.contains("0x501"),
         "{port}"
     );
     let closed = killed_by(7, [0, 0x600, 0, 0, 0, 0, 0]);
     assert_eq!(closed.cause, Cause::Exception { vector: 13 });
+}
+
+#[test]
+fn triple_fault_is_reported() {
+    let image = testing::guest_with(testing::echo(), |_| testing::handler_that_faults());
+    let vm = Vm::boot_image(&small(), &image).expect("these tests need KVM");
+    vm.call(9, [1; 7]).unwrap();
+    let error = vm.call(1, [0xdead_0000; 7]).unwrap_err();
+    assert!(matches!(error, CallError::Dead(_)), "{error}");
+    let report = vm.fault().unwrap();
+    assert_eq!(report.cause, Cause::TripleFault, "{report}");
+    boot(small(), testing::echo()).call(9, [1; 7]).unwrap();
 }
 
 #[test]
