@@ -82,6 +82,11 @@ impl Map {
         &self.inner.core
     }
 
+    /// Its VM.
+    pub fn vm(&self) -> &Vm {
+        &self.core().vm
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.core().info.name

@@ -54,6 +54,8 @@ impl Map {
     /// As [`Map::lookup_batch`], and EPERM for a map that may not be written.
     #[doc(alias = "BPF_MAP_LOOKUP_AND_DELETE_BATCH")]
     pub fn lookup_and_delete_batch(&self, from: Option<&Position>, count: u32) -> Result<Elements> {
+        self.core().writable()?;
+        self.core().readable()?;
         match way(self.map_type(), select::LOOKUP_AND_DELETE) {
             Way::Numbers => self.by_numbers(from, count, true),
             _ => Err(refused(errno::ENOTSUPP)),
@@ -90,6 +92,9 @@ impl Map {
         let (key, value) = (self.key_size().max(1), self.value_len().max(1));
         let count = keys.len() / key;
         let whole = keys.len() == count * key && values.is_none_or(|v| v.len() == count * value);
+        if let Err(e) = self.core().writable() {
+            return (0, Err(e));
+        }
         if matches!(way(self.map_type(), op), Way::None) {
             return (0, Err(refused(errno::ENOTSUPP)));
         }

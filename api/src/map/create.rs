@@ -120,7 +120,7 @@ fn refused_spec(spec: &MapSpec, e: &MapError) -> Error {
     );
     match e.errno {
         errno::EINVAL => Error::argument(text),
-        errno::EOPNOTSUPP | errno::ENOTSUPP => Error::unsupported(text),
+        errno::EOPNOTSUPP => Error::unsupported(text),
         errno::ENOMEM => HostError::NoMemory {
             what: "map storage",
             bytes: u64::from(spec.max_entries)

@@ -84,11 +84,14 @@ fn flags_within(g: &Geometry, mask: u32) -> Result<(), MapError> {
     )
 }
 
-fn per_cpu_value(g: &Geometry) -> Result<(), MapError> {
+fn per_cpu_node(g: &Geometry) -> Result<(), MapError> {
     need(
         !g.is_per_cpu() || g.flags & f::NUMA_NODE == 0,
         "per-CPU maps take no BPF_F_NUMA_NODE",
-    )?;
+    )
+}
+
+fn per_cpu_value(g: &Geometry) -> Result<(), MapError> {
     limit(
         !g.is_per_cpu() || round8(g.value_size) <= PER_CPU_MAX,
         "a per-CPU value may have 32 KiB at most",
@@ -103,6 +106,7 @@ fn array(g: &Geometry) -> Result<(), MapError> {
         g,
         f::NUMA_NODE | f::MMAPABLE | ACCESS | f::PRESERVE_ELEMS | f::INNER_MAP,
     )?;
+    per_cpu_node(g)?;
     need(
         g.map_type == MapType::Array || g.flags & (f::MMAPABLE | f::INNER_MAP) == 0,
         "only BPF_MAP_TYPE_ARRAY takes BPF_F_MMAPABLE and BPF_F_INNER_MAP",
@@ -170,6 +174,7 @@ fn hash(g: &Geometry) -> Result<(), MapError> {
         g.flags & f::NO_COMMON_LRU == 0 || g.flags & f::NUMA_NODE == 0,
         "BPF_F_NO_COMMON_LRU takes no BPF_F_NUMA_NODE",
     )?;
+    per_cpu_node(g)?;
     need(g.max_entries != 0, "max_entries must not be 0")?;
     need(g.key_size != 0, "key_size must not be 0")?;
     need(g.value_size != 0, "value_size must not be 0")?;
