@@ -9,9 +9,9 @@
 //! | `domain` | numbers |
 //! | `reg`, `state` | the abstract machine |
 //! | `engine` | the exploration |
-//! | `alu`, `branch`, `memory`, `stack`, `context` | instructions: what they require and do |
-//! | `call`, `args`, `format` | functions, callbacks, helper calls |
-//! | `prune`, `precision`, `live` | when one state covers another |
+//! | `alu`, `branch`, `memory`, `region`, `stack`, `context` | instructions: what they require and do |
+//! | `call`, `args`, `special`, `compat`, `format` | functions, callbacks, helper calls |
+//! | `prune`, `cover`, `precision`, `live` | when one state covers another |
 //! | `depth`, `rewrite` | stack use of calls; the program without dead code |
 //! | `log` | the kernel's log |
 //!
@@ -30,7 +30,9 @@ mod args;
 mod branch;
 mod call;
 mod cfg;
+mod compat;
 mod context;
+mod cover;
 mod depth;
 mod engine;
 mod format;
@@ -42,8 +44,10 @@ mod opcode;
 mod precision;
 mod prune;
 mod reg;
+mod region;
 mod reject;
 mod rewrite;
+mod special;
 mod stack;
 mod state;
 mod structure;

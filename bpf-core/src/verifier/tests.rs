@@ -217,6 +217,17 @@ fn known_false_rejects_are_still_rejected() {
 }
 
 #[test]
+fn programs_that_never_come_to_an_end_stop_at_the_budget() {
+    // Every round differs, forks, and changes the stack somewhere else.
+    let text = expand(
+        "r9 = r1; r7 = 0; r8 = 0; a: r0 = *(u32 *)(r9 +0); if r0 == 5 goto b; r8 += 1; \
+         *(u64 *)(r10 -8) = r8; b: r7 += 1; r1 = r10; r2 = r8; r2 &= 63; r1 += -72; r1 += r2; \
+         *(u8 *)(r1 +0) = 1; if r7 < 100000 goto a; ret",
+    );
+    assert_eq!(judge("socket_filter", &text), "reject 7");
+}
+
+#[test]
 fn reasons_are_one_line_and_logs_may_have_two() {
     let text = expand("val 1; r0 = *(u64 *)(r0 +41); out: ret");
     let insns = assemble(&text).unwrap();
