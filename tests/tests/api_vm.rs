@@ -301,3 +301,42 @@ fn settings_out_of_range_and_bad_names_are_the_callers_fault() {
     let map = vm.create_map(MapSpec::array("big", 1 << 20, 1 << 20));
     assert_eq!(map.unwrap_err().errno(), errno::ENOMEM);
 }
+
+#[test]
+fn a_verification_that_outgrows_its_budgets_ends_and_the_vm_lives() {
+    // Every turn of the loop doubles what r7 may have been, with a full stack
+    // that all those states carry along; in the end r7 matters.
+    let slots: String = (1..=58)
+        .map(|n| format!("*(u64 *)(r10 -{}) = r0\n", n * 8))
+        .collect();
+    let text = format!(
+        "call bpf_ktime_get_ns#5
+         {slots}
+         r6 = 0
+         r7 = 0
+         loop:
+         call bpf_get_prandom_u32#7
+         if r0 == 0 goto skip
+         r7 += 1
+         skip:
+         r6 += 1
+         if r6 < 100000 goto loop
+         r7 &= 31
+         r2 = r10
+         r2 -= r7
+         *(u8 *)(r2 -1) = 0
+         r0 = *(u64 *)(r10 -8)
+         exit"
+    );
+    let insns = bpfvisor::asm::assemble(&text).unwrap();
+    for heap in [16 << 20, 128 << 20] {
+        let vm = Vm::builder().heap(heap).boot().unwrap();
+        let error = vm
+            .load(ProgramSpec::xdp(insns.clone()).license("GPL"))
+            .unwrap_err();
+        // Too much memory here, too many pending jumps there: a verdict.
+        assert!(matches!(error, Error::Program(_)), "{heap}: {error}");
+        let next = vm.load(ProgramSpec::xdp(ret(2))).unwrap();
+        assert_eq!(next.run(&FRAME).unwrap().retval, 2);
+    }
+}

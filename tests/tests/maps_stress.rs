@@ -1,5 +1,5 @@
 //! Programs on two vCPUs change a map while the host reads it. Needs /dev/kvm.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use bpf_core::insn::Insn;
 use bpf_core::uapi::map_flags;

@@ -36,7 +36,7 @@ impl Default for Config {
         Self {
             vcpus: 1,
             shared_bytes: 256 << 20,
-            heap_bytes: 64 << 20,
+            heap_bytes: 128 << 20,
             call_timeout: Duration::from_secs(2),
             client_spins: 2_000,
             guest_idle_polls: 20_000,

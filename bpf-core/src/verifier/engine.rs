@@ -226,7 +226,7 @@ impl<'a> Verifier<'a> {
             }
             self.stats.insns_processed += 1;
             if self.stats.insns_processed & 0x3ff == 0 && (self.opts.out_of_time)() {
-                bail!(E2BIG, "the time budget of the verification is used up");
+                bail!(E2BIG, "the time or memory for the verification is used up");
             }
             let pc = self.pc;
             let Some(&insn) = self.desc.insns.get(pc) else {

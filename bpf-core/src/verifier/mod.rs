@@ -73,7 +73,7 @@ pub struct Options<'a> {
     pub log_level: u32,
     /// Most instructions to process before giving up with E2BIG.
     pub insn_budget: u32,
-    /// Called now and then; `true` means that the time budget is used up
+    /// Called every 1024 instructions; `true` means that time or memory is used up
     /// (EAGAIN is the kernel's answer to an interrupted load, E2BIG ours).
     pub out_of_time: &'a dyn Fn() -> bool,
 }

@@ -10,7 +10,7 @@ pub struct Kvm;
 
 impl Machine for Kvm {
     fn out(&self, port: u16, value: u32) {
-        // SAFETY: IOPL is 3; the VMM answers a doorbell by resuming us. It may
+        // SAFETY: the TSS opens this port; the VMM answers by resuming us. It may
         // have written to the shared slot in between, hence no `nomem`.
         unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack)) }
     }

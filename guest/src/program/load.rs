@@ -16,6 +16,7 @@ use bpf_core::uapi::{ProgType, errno, limits};
 use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
 use bpfvisor_abi::boot::boot_flags;
 use bpfvisor_abi::op::LoadRecord;
+use core::cell::Cell;
 use zerocopy::IntoBytes;
 
 /// Bit of `LoadRecord::verdict_flags`.
@@ -126,6 +127,12 @@ fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> 
         .collect())
 }
 
+/// Looks at the budgets before memory counts among them: one look every 1024
+/// instructions.
+const SHORT: u32 = 4;
+/// More than the verifier's states can grow by between two looks.
+const STATES: usize = 6 << 20;
+
 /// Verifies (or does not, where the VM was booted so) and delivers the log.
 fn judge(
     rt: &Runtime,
@@ -157,6 +164,13 @@ fn judge(
         };
         let budget = rec.time_budget_ns;
         let late = || budget != 0 && rt.clock.now().wrapping_sub(start) > budget;
+        let looks = Cell::new(0u32);
+        // Long analyses also stop before their states fill the heap; short ones
+        // need not look.
+        let exhausted = || {
+            looks.set(looks.get() + 1);
+            late() || (looks.get() > SHORT && headroom(STATES).is_err())
+        };
         let insn_budget = match rec.insn_budget {
             0 => limits::COMPLEXITY_INSNS,
             n => n,
@@ -164,7 +178,7 @@ fn judge(
         let opts = Options {
             log_level: rec.log_level,
             insn_budget,
-            out_of_time: &late,
+            out_of_time: &exhausted,
         };
         verifier::verify(&desc, rt, &opts)
     };
