@@ -181,12 +181,11 @@ impl Vm {
 }
 
 fn load_record(spec: &ProgramSpec<'_>) -> Result<LoadRecord> {
-    if spec.insns.is_empty() {
-        return Err(Error::argument("the program has no instructions"));
-    }
-    if spec.insns.len() > bpf_core::uapi::limits::COMPLEXITY_INSNS as usize {
-        return Err(CallerError::Refused {
-            op: "load: more than 1,000,000 instructions",
+    let most = bpf_core::uapi::limits::COMPLEXITY_INSNS as usize;
+    if spec.insns.is_empty() || spec.insns.len() > most {
+        let len = spec.insns.len();
+        return Err(CallerError::Create {
+            what: format!("a program has 1 to {most} instructions, not {len}"),
             errno: errno::E2BIG,
         }
         .into());

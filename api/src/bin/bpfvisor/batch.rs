@@ -30,7 +30,6 @@ struct Totals {
     accepted: u64,
     rejected: u64,
     unsupported: u64,
-    bad_lines: u64,
     runs: u64,
     failed_runs: u64,
 }
@@ -105,7 +104,6 @@ impl Totals {
             answer::Verdict::Accept => self.accepted += 1,
             answer::Verdict::Reject => self.rejected += 1,
             answer::Verdict::Unsupported => self.unsupported += 1,
-            answer::Verdict::Error => self.bad_lines += 1,
         }
         self.runs += answer.runs.len() as u64;
         self.failed_runs += answer.runs.iter().filter(|r| r.error.is_some()).count() as u64;
@@ -113,15 +111,9 @@ impl Totals {
 
     fn print(&self, seconds: f64) {
         eprintln!(
-            "{} lines in {seconds:.2} s: {} accepted, {} rejected, {} unsupported, {} bad; {} runs, \
+            "{} lines in {seconds:.2} s: {} accepted, {} rejected, {} unsupported; {} runs, \
              {} of them failed",
-            self.lines,
-            self.accepted,
-            self.rejected,
-            self.unsupported,
-            self.bad_lines,
-            self.runs,
-            self.failed_runs
+            self.lines, self.accepted, self.rejected, self.unsupported, self.runs, self.failed_runs
         );
     }
 }

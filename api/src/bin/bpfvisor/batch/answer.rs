@@ -7,9 +7,8 @@ use serde::Serialize;
 pub enum Verdict {
     Accept,
     Reject,
+    /// Outside what bpfvisor means to do, or the answer can't be had.
     Unsupported,
-    /// The line was no question, or the answer can't be had.
-    Error,
 }
 
 /// What came of one program.
@@ -86,12 +85,12 @@ impl Answer {
         }
     }
 
-    /// The answer to a line that is no question.
+    /// The answer to a line that is no question: rejected as a whole.
     pub fn bad_line(name: String, reason: String) -> Self {
         Self {
             errno: bpf_core::uapi::errno::EINVAL,
             reason,
-            ..Self::new(&name, Verdict::Error)
+            ..Self::new(&name, Verdict::Reject)
         }
     }
 

@@ -217,6 +217,6 @@ fn refused(name: &str, e: Error) -> Answer {
             Answer::new(name, Verdict::Unsupported).because(n, e.to_string())
         }
         Error::Caller(_) => Answer::new(name, Verdict::Reject).because(e.errno(), e.to_string()),
-        other => Answer::new(name, Verdict::Error).because(other.errno(), other.to_string()),
+        other => Answer::new(name, Verdict::Unsupported).because(other.errno(), other.to_string()),
     }
 }

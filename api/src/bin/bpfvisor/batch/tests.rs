@@ -117,6 +117,6 @@ fn one_bad_line_never_stops_the_rest() {
         Ok(())
     })
     .unwrap();
-    let (yes, no) = (Verdict::Accept, Verdict::Error);
+    let (yes, no) = (Verdict::Accept, Verdict::Reject);
     assert_eq!(verdicts, [yes, no, no, yes]);
 }
