@@ -273,3 +273,9 @@ fn a_metadata_context_moves_the_data() {
         );
     }
 }
+
+#[test]
+#[should_panic(expected = "protocol version")]
+fn a_vmm_of_another_version_is_told_so() {
+    World::with(|boot| boot.version += 1);
+}
