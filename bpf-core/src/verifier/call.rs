@@ -68,7 +68,7 @@ impl Verifier<'_> {
     fn call_function(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         let target = (pc as i64 + 1 + i64::from(i.imm)) as usize;
         let subprog = self.shape.starting_at(target).unwrap_or(0);
-        self.name_caller_numbers(pc + 1);
+        self.own_nodes(pc + 1);
         let mut st = self.st.clone();
         enter(&mut st, pc, subprog, None)?;
         let top = st.frames.len() - 1;
@@ -79,26 +79,6 @@ impl Verifier<'_> {
         Ok(Next::To(target))
     }
 
-    /// Numbers of a calling frame get nodes of their own.
-    fn name_caller_numbers(&mut self, after: usize) {
-        let live = self.live.get(after).copied().unwrap_or(u16::MAX);
-        let top = self.st.frames.len() - 1;
-        let frame = Rc::make_mut(&mut self.st.frames[top]);
-        for (nr, r) in frame
-            .regs
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, r)| r.is_scalar())
-        {
-            if live & 1 << nr != 0 {
-                r.node = self.nodes.child(r.node);
-            }
-        }
-        for s in frame.stack.iter_mut().filter(|s| s.is_scalar_spill()) {
-            s.reg.node = self.nodes.child(s.reg.node);
-        }
-    }
-
     /// Queues a run of a callback from the helper call at `pc`.
     pub fn push_callback(&mut self, pc: usize, helper: u32, args: [Reg; 5], func: &Reg) -> Res<()> {
         let subprog = func.extra as usize;
@@ -106,7 +86,7 @@ impl Verifier<'_> {
             bail!(EINVAL, "callback function not found");
         };
         self.callbacks[subprog] = true;
-        self.name_caller_numbers(pc);
+        self.own_nodes(pc);
         let mut st = self.st.clone();
         let top = st.frames.len() - 1;
         Rc::make_mut(&mut st.frames[top]).callback_depth += 1;

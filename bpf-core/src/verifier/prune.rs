@@ -187,7 +187,7 @@ impl Verifier<'_> {
     }
 
     /// Gives every live number of the running frame a node of its own.
-    fn own_nodes(&mut self, pc: usize) {
+    pub(super) fn own_nodes(&mut self, pc: usize) {
         let live = self.live.get(pc).copied().unwrap_or(u16::MAX);
         let top = self.st.frames.len() - 1;
         let frame = Rc::make_mut(&mut self.st.frames[top]);

@@ -90,7 +90,7 @@ fn run(args: Args) -> Result<u64, String> {
         for seed in args.seed..args.seed.saturating_add(args.count) {
             let case = Case::generate(*source, seed);
             let finding = fuzzer.examine(&case);
-            if finding.is_mismatch() {
+            if finding.is_notable() {
                 mismatches += 1;
                 show(
                     &mut fuzzer,
@@ -120,7 +120,7 @@ fn replay(fuzzer: &mut Fuzzer, path: &Path) -> Result<u64, String> {
     }
     let finding = fuzzer.examine(&kept.case);
     println!("{finding:?}");
-    Ok(finding.is_mismatch().into())
+    Ok(finding.is_notable().into())
 }
 
 /// What came of one kind.

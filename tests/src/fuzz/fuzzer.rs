@@ -29,12 +29,18 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Whether somebody should look at it.
+    /// Whether results differ, or a program is refused that the kernel takes.
     pub fn is_mismatch(&self) -> bool {
         matches!(
             self,
             Self::OnlyKernel(_) | Self::Differs(..) | Self::Broken(..)
         )
+    }
+
+    /// Whether a person should look at it: a mismatch, or an accept of ours alone,
+    /// which is a hole in the verifier or a deduction finer than Linux's.
+    pub fn is_notable(&self) -> bool {
+        self.is_mismatch() || matches!(self, Self::OnlyOurs)
     }
 
     /// The finding without its details.
