@@ -165,13 +165,15 @@ impl Verifier<'_> {
         let Some(m) = call.map else {
             bail!(EACCES, "invalid map_ptr to access map->key")
         };
-        let size = self.map_of(&m).key_size as i32;
-        call.key = self.constant_key(r.reg, size);
+        let map = self.map_of(&m);
+        let (size, most) = (map.key_size as i32, map.max_entries);
+        call.key = self.constant_key(r.reg, size, most);
         self.helper_memory(r, size, false, false, false, call)
     }
 
-    /// The key on the stack, if it is one known number of 32 bits.
-    fn constant_key(&mut self, r: &Reg, size: i32) -> Option<u32> {
+    /// The key on the stack, if it is one known number of 32 bits. Linux knows the
+    /// upper half of a spill only where the whole number is below `most`: it is 0.
+    fn constant_key(&mut self, r: &Reg, size: i32, most: u32) -> Option<u32> {
         if r.kind != Kind::Stack || size != 4 {
             return None;
         }
@@ -192,6 +194,9 @@ impl Verifier<'_> {
             return None;
         }
         let v = slot.reg.as_const()?;
+        if !low && v >= u64::from(most) {
+            return None;
+        }
         self.nodes.mark(slot.reg.node);
         Some(if low { v as u32 } else { (v >> 32) as u32 })
     }
