@@ -253,6 +253,11 @@ impl Duel {
             Side::Ours("compiled", boot(Vm::builder())),
             Side::Ours("interpreted", boot(Vm::builder().interpret())),
         ];
+        // Per-CPU values are those of the CPU that runs the test: stay on one. The
+        // vCPUs' threads are there already and keep all.
+        let mut here = rustix::thread::CpuSet::new();
+        here.set(rustix::thread::sched_getcpu());
+        rustix::thread::sched_setaffinity(None, &here).unwrap();
         Self {
             sides,
             differences: RefCell::default(),
