@@ -92,6 +92,11 @@ impl Map {
         &self.core().info.name
     }
 
+    /// Its id: small numbers that are not used again, as in `bpf_map_info`.
+    pub fn id(&self) -> u32 {
+        self.core().info.id
+    }
+
     /// Its type.
     pub fn map_type(&self) -> MapType {
         self.geometry().map_type
@@ -144,6 +149,16 @@ impl Map {
     /// As [`Map::get`], and EINVAL for a `value` of the wrong length.
     pub fn get_into(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
         found(self.core().lookup(key, value, 0))
+    }
+
+    /// [`Map::get_into`] with flags: `BPF_F_LOCK` copies the value under its
+    /// `struct bpf_spin_lock`.
+    ///
+    /// # Errors
+    /// As [`Map::get_into`], and EINVAL for other flags, or values without a lock.
+    #[doc(alias = "BPF_F_LOCK")]
+    pub fn lookup(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<bool> {
+        found(self.core().lookup(key, value, flags))
     }
 
     /// Sets the value of a key, new or not (`BPF_ANY`).

@@ -9,6 +9,7 @@
 //! longer, still linear, buffer.
 
 use crate::error::{CallerError, Error, Result};
+use crate::redirect::Redirect;
 use crate::vm::Vm;
 use bpf_core::uapi::{ProgType, errno};
 use bpfvisor_vmm::{Block, Packet};
@@ -87,6 +88,8 @@ pub struct Outcome {
     pub retval: u32,
     /// Length of the packet now.
     pub len: usize,
+    /// Where it is to go, if it is to be redirected.
+    pub redirect: Option<Redirect>,
     /// 0, or the errno for which the program did not run over this packet.
     pub errno: i32,
 }
@@ -212,7 +215,8 @@ impl Buffer {
         self.packets.iter().map(|p| Outcome {
             retval: p.retval,
             len: p.len as usize,
-            errno: p.status.saturating_neg(),
+            redirect: Redirect::new(&self.vm.inner.registry, p.target, p.via, p.redirect),
+            errno: i32::from(p.status).saturating_neg(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{CallerError, Error, Result};
 use crate::packet::{self, Buffer, Place};
+use crate::redirect::Redirect;
 use crate::program::{Program, ProgramCore, Spare};
 use bpf_core::uapi::ProgType;
 use bpfvisor_abi::op::run_flags;
@@ -32,6 +33,9 @@ pub struct RunOutput {
     pub data: Vec<u8>,
     /// The context as the program left it; empty where none was given.
     pub ctx: Vec<u8>,
+    /// Where the packet is to go, if the verdict is to redirect it and a helper
+    /// named a target.
+    pub redirect: Option<Redirect>,
     /// Time of one run (of all of them, divided by `repeat`).
     pub duration: Duration,
 }
@@ -111,6 +115,7 @@ impl Program {
                     r0: u64::from(o.retval),
                     data,
                     ctx: Vec::new(),
+                    redirect: o.redirect,
                     duration: Duration::ZERO,
                 })
             })
@@ -170,6 +175,7 @@ impl ProgramCore {
             r0: result.r0,
             data,
             ctx: ctx_out,
+            redirect: Redirect::new(&vm.registry, result.target, result.via, result.redirect),
             duration: Duration::from_nanos(result.duration_ns / u64::from(repeat)),
         })
     }

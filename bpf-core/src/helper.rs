@@ -89,7 +89,7 @@ pub fn proto(id: u32) -> Option<Proto> {
         12 => (&[Ctx, MapPtr, Anything], Void),
         18 | 31 | 38 | 43 => (&[Ctx, Anything, Anything], Int),
         19 | 34 | 41 | 188 => (&[Ctx], Int),
-        23 => (&[Anything, Anything], Int),
+        23 | 155 => (&[Anything, Anything], Int),
         25 => (&[Ctx, MapPtr, Anything, Mem, SizeOrZero], Int),
         26 | 189 => (&[Ctx, Anything, UninitMem, Size], Int),
         28 => (
@@ -108,6 +108,7 @@ pub fn proto(id: u32) -> Option<Proto> {
         131 => (&[MapPtr, AllocSize, Anything], AllocMemOrNull),
         132 | 133 => (&[AllocMem, Anything], Void),
         134 => (&[MapPtr, Anything], Int),
+        152 => (&[Anything, MemOrNull, SizeOrZero, Anything], Int),
         164 => (&[MapPtr, Func, StackOrNull, Anything], Int),
         165 => (
             &[UninitMemOrNull, SizeOrZero, ConstStr, MemOrNull, SizeOrZero],

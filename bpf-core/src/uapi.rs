@@ -231,6 +231,13 @@ pub mod xdp_action {
     pub const REDIRECT: u32 = 4;
 }
 
+/// Return values of a classifier or action (`TC_ACT_…`), as far as they matter
+/// here.
+pub mod tc_action {
+    pub const SHOT: u32 = 2;
+    pub const REDIRECT: u32 = 7;
+}
+
 /// Limits of the kernel's verifier and program model.
 pub mod limits {
     /// `MAX_BPF_STACK`: bytes of stack per frame, and in all frames together.

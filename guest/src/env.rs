@@ -38,6 +38,8 @@ pub struct Env<'a> {
     /// How many checksums beyond the first are known to be right
     /// (`skb->csum_level`), if that one is.
     pub csum_level: Cell<Option<u8>>,
+    /// Where the packet is to go if the verdict is to redirect it.
+    pub redirect: Cell<Redirect>,
     /// Whether outer headers were put around the packet (`skb->encapsulation`).
     pub encapsulated: Cell<bool>,
 }
@@ -58,6 +60,7 @@ impl<'a> Env<'a> {
             bridge: Cell::new(None),
             hashed: Cell::new(false),
             csum_level: Cell::new(None),
+            redirect: Cell::default(),
             encapsulated: Cell::new(false),
         }
     }
@@ -65,6 +68,7 @@ impl<'a> Env<'a> {
     /// Begins a run.
     #[inline]
     pub fn reset(&self) {
+        self.redirect.set(Redirect::default());
         // SAFETY: compiled code touches it only while a program runs, which is
         // not now; no reference to the contents is ever made.
         unsafe { (*self.run.get()).tail_calls = 0 }
@@ -84,6 +88,18 @@ impl<'a> Env<'a> {
         // outlives the run, and is only changed through cells.
         unsafe { &*core::ptr::with_exposed_provenance(address as usize) }
     }
+}
+
+/// A target that `bpf_redirect` and its kin chose: fields as in
+/// [`Packet`](bpfvisor_abi::op::Packet).
+#[derive(Clone, Copy, Default)]
+pub struct Redirect {
+    /// Interface, or key in the map.
+    pub target: u32,
+    /// Handle of the map.
+    pub via: u32,
+    /// [`bpfvisor_abi::op::redirect`] bits.
+    pub how: u16,
 }
 
 /// A context structure: `struct xdp_md` or `struct __sk_buff`, by words.

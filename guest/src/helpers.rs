@@ -125,6 +125,8 @@ table! {
     133 => ring::discard,
     134 => ring::query,
     135 => checksum::level,
+    152 => redirect::neighbour,
+    155 => redirect::peer,
     160 => time::coarse,
     164 => iterate::for_each_map_elem,
     165 => string::snprintf,

@@ -13,7 +13,7 @@ pub use skb::{protocol as skb_protocol, set_data as set_skb_data, span as skb_sp
 pub use xdp::META_MAX;
 
 use crate::dispatch::{Answer, Call};
-use crate::env::Env;
+use crate::env::{Env, Redirect};
 use crate::memory;
 use crate::program::Prog;
 use bpf_core::uapi::{ProgType, errno};
@@ -22,6 +22,9 @@ use bpfvisor_abi::ring::Phase;
 
 /// How a program type sees a packet.
 trait Kind {
+    /// The verdict that sends a packet to where a helper said.
+    const REDIRECT: Option<u32>;
+
     /// Makes the context of a packet and gives R1 and R2. EINVAL for one that the
     /// type does not take, EFAULT where it is not in the shared slot.
     fn begin(env: &Env<'_>, packet: &Packet) -> Result<[u64; 2], i32>;
@@ -64,13 +67,17 @@ fn single_of<K: Kind>(c: &Call<'_>, prog: &Prog, mut run: Run) -> Answer {
     };
     let r0 = r0?;
     K::end(&env, &mut run.packet)?;
+    redirected::<K>(&env, &mut run.packet, r0 as u32);
     let Packet { data, len, .. } = run.packet;
     let result = RunResult {
         r0,
         duration_ns,
         data,
         len,
-        pad: [0; 4],
+        target: run.packet.target,
+        via: run.packet.via,
+        redirect: run.packet.redirect,
+        pad: [0; 11],
     };
     Ok(zerocopy::transmute!(result))
 }
@@ -112,7 +119,7 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
         }
         packet.status = match one::<K>(&env, prog, &mut packet) {
             Ok(()) => 0,
-            Err(e) => -e,
+            Err(e) => -e as i16,
         };
         shared.write(at, packet);
     }
@@ -129,5 +136,16 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
 fn one<K: Kind>(env: &Env<'_>, prog: &Prog, packet: &mut Packet) -> Result<(), i32> {
     let [r1, r2] = K::begin(env, packet)?;
     packet.retval = enter::run(env, prog, r1, r2)? as u32;
+    redirected::<K>(env, packet, packet.retval);
     K::end(env, packet)
+}
+
+/// Says where a packet is to go, if its verdict is to send it on.
+#[inline(always)]
+fn redirected<K: Kind>(env: &Env<'_>, packet: &mut Packet, verdict: u32) {
+    let chosen = match K::REDIRECT {
+        Some(redirect) if redirect == verdict => env.redirect.get(),
+        _ => Redirect::default(),
+    };
+    (packet.target, packet.via, packet.redirect) = (chosen.target, chosen.via, chosen.how);
 }

@@ -57,7 +57,7 @@ fn a_batch_runs_every_packet() {
         let done: Vec<Packet> = (0..3).map(|i| w.read(at + i * 32)).collect();
         assert_eq!(
             done.iter().map(|d| d.status).collect::<Vec<_>>(),
-            [0, -errno::EINVAL, 0]
+            [0, -errno::EINVAL as i16, 0]
         );
         assert_eq!((done[0].retval, done[2].retval), (18, 60));
     }

@@ -14,6 +14,8 @@ mod legacy;
 mod maps;
 #[path = "helpers_vs_kernel/packets.rs"]
 mod packets;
+#[path = "helpers_vs_kernel/redirect.rs"]
+mod redirect;
 #[path = "helpers_vs_kernel/skb.rs"]
 mod skb;
 #[path = "helpers_vs_kernel/text.rs"]

@@ -3,8 +3,16 @@
 //! root and /dev/kvm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "maps_vs_kernel/batches.rs"]
+mod batches;
 #[path = "maps_vs_kernel/create.rs"]
 mod create;
+#[path = "maps_vs_kernel/devices.rs"]
+mod devices;
+#[path = "maps_vs_kernel/locks.rs"]
+mod locks;
+#[path = "maps_vs_kernel/lru.rs"]
+mod lru;
 #[path = "maps_vs_kernel/nested.rs"]
 mod nested;
 #[path = "maps_vs_kernel/pair.rs"]

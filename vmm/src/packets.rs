@@ -117,6 +117,8 @@ impl Core {
                 packet.len = answer.len;
                 packet.retval = answer.retval;
                 packet.status = answer.status;
+                (packet.redirect, packet.target, packet.via) =
+                    (answer.redirect, answer.target, answer.via);
             }
         }
         Ok(())

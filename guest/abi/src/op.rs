@@ -77,11 +77,30 @@ pub struct Packet {
     /// Out: lower half of R0.
     pub retval: u32,
     /// Out: 0 or a negative errno.
-    pub status: i32,
+    pub status: i16,
+    /// Out: [`redirect`] bits; 0 where the verdict redirects nowhere.
+    pub redirect: u16,
     /// Offset of a context structure in and out (type dependent), or 0.
     pub ctx: u32,
     /// Its length.
     pub ctx_len: u32,
+    /// Out: index of the interface, or key in the map `via`, of a redirection.
+    pub target: u32,
+    /// Out: handle of the map of a redirection, 0 where the interface is named.
+    pub via: u32,
+}
+
+/// Bits of [`Packet::redirect`]: the helper's flags, and what the helper was.
+#[allow(missing_docs)]
+pub mod redirect {
+    /// The flags given to the helper, all of which are below this.
+    pub const FLAGS: u16 = 0xff;
+    /// A helper chose a target.
+    pub const CHOSEN: u16 = 1 << 8;
+    /// `bpf_redirect_peer`.
+    pub const PEER: u16 = 1 << 9;
+    /// `bpf_redirect_neigh`.
+    pub const NEIGHBOUR: u16 = 1 << 10;
 }
 
 /// Arguments of [`code::RUN`], in `Submission::arg`.
@@ -100,8 +119,6 @@ pub struct Run {
     pub reserved: u32,
     /// The packet. Results come in [`RunResult`].
     pub packet: Packet,
-    /// Zero.
-    pub pad: u64,
 }
 
 /// Bits of [`Run::flags`].
@@ -124,8 +141,14 @@ pub struct RunResult {
     pub data: u32,
     /// Its length now.
     pub len: u32,
+    /// As [`Packet::target`].
+    pub target: u32,
+    /// As [`Packet::via`].
+    pub via: u32,
+    /// As [`Packet::redirect`].
+    pub redirect: u16,
     /// Zero.
-    pub pad: [u64; 4],
+    pub pad: [u16; 11],
 }
 const _: () = assert!(size_of::<Run>() == 56 && size_of::<RunResult>() == 56);
 

@@ -9,6 +9,8 @@ use bpfvisor_abi::op::Packet;
 pub struct Flat;
 
 impl Kind for Flat {
+    const REDIRECT: Option<u32> = None;
+
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
         let b = bounds(env, p)?;

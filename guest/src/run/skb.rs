@@ -7,7 +7,7 @@ use super::Kind;
 use super::packet::{ETH_HLEN, bounds, context_in, context_out, field, set_field};
 use crate::env::Env;
 use crate::memory;
-use bpf_core::uapi::{errno, sk_buff as f};
+use bpf_core::uapi::{errno, sk_buff as f, tc_action};
 use bpfvisor_abi::op::Packet;
 
 /// The `__sk_buff` context.
@@ -36,6 +36,9 @@ const RETURNED: [(u32, u32); 5] = [
 ];
 
 impl<const L2: bool> Kind for Skb<L2> {
+    /// What the other types return is a length, or a verdict of their own.
+    const REDIRECT: Option<u32> = if L2 { Some(tc_action::REDIRECT) } else { None };
+
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
         let b = bounds(env, p)?;

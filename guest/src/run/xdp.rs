@@ -2,7 +2,7 @@
 use super::Kind;
 use super::packet::{Bounds, ETH_HLEN, bounds, context_in, context_out, field, set_field};
 use crate::env::Env;
-use bpf_core::uapi::{errno, xdp_md as md};
+use bpf_core::uapi::{errno, xdp_action, xdp_md as md};
 use bpfvisor_abi::op::Packet;
 
 /// The XDP context.
@@ -17,6 +17,8 @@ pub const META_MAX: u32 = 252;
 const META_GIVEN_MAX: u32 = 216;
 
 impl Kind for Xdp {
+    const REDIRECT: Option<u32> = Some(xdp_action::REDIRECT);
+
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
         let b = bounds(env, p)?;

@@ -1,5 +1,6 @@
-//! The least BTF that callbacks need: the kernel takes the address of a function
-//! only in programs whose functions have types.
+//! The least BTF that callbacks and locks need: the kernel takes the address of a
+//! function only in programs whose functions have types, and finds a lock in a
+//! map's value by its type.
 
 /// The type that [`functions`] gives every function: `static int f(void)`.
 pub const FUNCTION: u32 = 3;
@@ -18,6 +19,32 @@ pub fn functions() -> Vec<u8> {
         &[5, FUNC, 2],
     ]
     .concat();
+    blob(&types, strings)
+}
+
+/// Types of key and value in [`locked`].
+pub const LOCKED: (u32, u32) = (1, 4);
+
+/// A BTF blob with a value of 24 bytes: a number, a `struct bpf_spin_lock` at
+/// offset 8, a number of 4 bytes, another.
+pub fn locked() -> Vec<u8> {
+    const INT: u32 = 1 << 24;
+    const STRUCT: u32 = 4 << 24;
+    let strings = b"\0u32\0u64\0bpf_spin_lock\0v\0";
+    let [u32_name, u64_name, lock, v] = [1, 5, 9, 23];
+    let types = [
+        [u32_name, INT, 4, 32].as_slice(),
+        &[u64_name, INT, 8, 64],
+        &[lock, STRUCT | 1, 4],
+        &[v, 1, 0],
+        &[v, STRUCT | 4, 24],
+        &[u64_name, 2, 0, lock, 3, 64, u32_name, 1, 96, v, 2, 128],
+    ]
+    .concat();
+    blob(&types, strings)
+}
+
+fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
     let (type_len, header_len) = (types.len() as u32 * 4, 24);
     let magic = 0xeb9f | 1 << 16;
     let header = [
@@ -28,7 +55,7 @@ pub fn functions() -> Vec<u8> {
         type_len,
         strings.len() as u32,
     ];
-    let words = header.iter().chain(&types);
+    let words = header.iter().chain(types);
     words
         .flat_map(|w| w.to_le_bytes())
         .chain(strings.iter().copied())

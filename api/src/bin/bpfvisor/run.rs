@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, bail};
 use bpfvisor::hex;
 use bpfvisor::object::{LoadOptions, Object, ObjectFile};
 use bpfvisor::uapi::ProgType;
-use bpfvisor::{Program, Vm};
-use std::collections::BTreeMap;
+use bpfvisor::{Program, Redirect, Vm};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// What was counted.
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Tally {
     /// By return value.
     pub verdicts: BTreeMap<u32, u64>,
+    /// By target, those to be redirected.
+    pub redirects: HashMap<Redirect, u64>,
     pub packets: u64,
     pub bytes: u64,
     /// Packets that no program of the type may see: too short or too long.
@@ -29,6 +31,14 @@ pub struct Tally {
     pub time: Duration,
     /// The one packet of `--data` or `--hex`.
     pub single: Option<bpfvisor::RunOutput>,
+}
+
+impl Tally {
+    fn redirected(&mut self, to: Option<Redirect>) {
+        if let Some(to) = to {
+            *self.redirects.entry(to).or_default() += 1;
+        }
+    }
 }
 
 /// A loaded object on its way.

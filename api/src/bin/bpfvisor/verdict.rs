@@ -1,6 +1,8 @@
 //! Return values in words.
 
+use bpfvisor::Redirect;
 use bpfvisor::uapi::ProgType;
+use serde_json::{Value, json};
 
 /// What a return value means for a program type.
 pub fn name(prog_type: ProgType, retval: u32) -> String {
@@ -36,6 +38,21 @@ pub fn name(prog_type: ProgType, retval: u32) -> String {
         (None, ProgType::SchedCls | ProgType::SchedAct, u32::MAX) => "TC_ACT_UNSPEC".into(),
         (None, ProgType::Xdp, _) => format!("{retval} (invalid: as XDP_ABORTED)"),
         _ => format!("{retval}"),
+    }
+}
+
+/// The target of a redirection for machines.
+pub fn target(redirect: &Redirect) -> Value {
+    match redirect {
+        Redirect::Interface { index, ingress } => json!({"ifindex": index, "ingress": ingress}),
+        Redirect::Peer { index } => json!({"ifindex": index, "peer": true}),
+        Redirect::Neighbour { index } => json!({"ifindex": index, "neighbour": true}),
+        Redirect::Entry { map, key } => json!({"map_id": map, "key": key}),
+        Redirect::Broadcast {
+            map,
+            exclude_ingress,
+        } => json!({"map_id": map, "broadcast": true, "exclude_ingress": exclude_ingress}),
+        other => json!(other.to_string()),
     }
 }
 

@@ -53,6 +53,9 @@ pub struct RunAnswer {
     pub ctx_hex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ns: Option<u64>,
+    /// Where a redirected packet is to go (the kernel does not say).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -316,6 +316,7 @@ fn run(program: &OwnedFd, line: &RunLine) -> RunAnswer {
         data_hex: Some(hex::encode(&data_out)),
         ctx_hex: with_ctx.then(|| hex::encode(&ctx_out)),
         ns: Some(attr.get(36).into()),
+        redirect: None,
         error: None,
     }
 }

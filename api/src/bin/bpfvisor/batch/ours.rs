@@ -4,6 +4,7 @@ use super::Oracle;
 use super::answer::{Answer, RunAnswer, Verdict};
 use super::question::{FixupKind, Initial, MapLine, Question, RunLine, creation_order, per_cpu};
 use crate::cli::{BatchArgs, VmArgs};
+use crate::verdict;
 use anyhow::Result;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{ProgType, errno};
@@ -172,6 +173,7 @@ fn run(program: &Program, line: &RunLine) -> RunAnswer {
             data_hex: Some(hex::encode(&out.data)),
             ctx_hex: (!out.ctx.is_empty()).then(|| hex::encode(&out.ctx)),
             ns: Some(out.duration.as_nanos() as u64),
+            redirect: out.redirect.map(|r| verdict::target(&r)),
             error: None,
         },
         Err(e) => RunAnswer::failed(e),

@@ -178,6 +178,7 @@ impl Sink {
                 continue;
             }
             *self.tally.verdicts.entry(o.retval).or_default() += 1;
+            self.tally.redirected(o.redirect);
             if self.out.is_some() {
                 let mut data = std::mem::take(&mut self.scratch);
                 buffer.read(i, &mut data)?;
@@ -199,6 +200,7 @@ impl Sink {
         self.tally.time += out.duration * repeat;
         self.tally.packets += 1;
         *self.tally.verdicts.entry(out.retval).or_default() += 1;
+        self.tally.redirected(out.redirect);
         let meta = (packet.time, packet.original_len);
         self.write(session, out.retval, &out.data, meta)
     }

@@ -4,8 +4,9 @@ use super::{Session, Tally};
 use crate::cli::RunArgs;
 use crate::{show, verdict};
 use anyhow::Result;
-use bpfvisor::hex;
+use bpfvisor::{Redirect, hex};
 use serde_json::{Map as JsonMap, Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Prints, for people or for machines.
@@ -33,6 +34,9 @@ fn as_text(session: &Session, tally: &Tally, args: &RunArgs) -> Result<()> {
     println!("verdicts");
     for (&retval, count) in &tally.verdicts {
         println!("  {count:>10}  {}", verdict::name(prog_type, retval));
+    }
+    for (to, count) in targets(session, tally) {
+        println!("  {count:>10}  to {to}");
     }
     for (errno, count) in &tally.failed {
         println!("  {count:>10}  not run to the end (errno {errno})");
@@ -110,6 +114,9 @@ fn as_json(session: &Session, tally: &Tally, args: &RunArgs) -> Result<Value> {
         out["r0"] = one.r0.into();
         out["data_hex"] = hex::encode(&one.data).into();
     }
+    if !tally.redirects.is_empty() {
+        out["redirected"] = json!(targets(session, tally));
+    }
     if args.write_pcap.is_some() {
         out["written"] = tally.written.into();
     }
@@ -122,6 +129,21 @@ fn as_json(session: &Session, tally: &Tally, args: &RunArgs) -> Result<Value> {
         });
     }
     Ok(out)
+}
+
+/// Targets of redirections by name, in order.
+fn targets(session: &Session, tally: &Tally) -> BTreeMap<String, u64> {
+    let maps: Vec<_> = session.object.maps().collect();
+    let name = |id: u32| maps.iter().find(|m| m.1.id() == id).map(|m| m.0);
+    let named = tally.redirects.iter().map(|(to, &count)| {
+        let text = match to {
+            Redirect::Entry { map, key } => name(*map).map(|n| format!("map {n}, key {key}")),
+            Redirect::Broadcast { map, .. } => name(*map).map(|n| format!("map {n}, all")),
+            _ => None,
+        };
+        (text.unwrap_or_else(|| to.to_string()), count)
+    });
+    named.collect()
 }
 
 fn rate(tally: &Tally) -> f64 {
