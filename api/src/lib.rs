@@ -47,7 +47,7 @@ pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::VmStats;
 pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
-pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
+pub use map::{ArrayView, Elements, Event, EventStream, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use program::{LoadInfo, Program};
 pub use redirect::Redirect;

@@ -3,6 +3,7 @@
 mod batch;
 mod core;
 mod create;
+mod events;
 mod host;
 mod iter;
 mod link;
@@ -11,6 +12,7 @@ mod typed;
 mod view;
 
 pub use batch::{Elements, Position};
+pub use events::{Event, EventStream};
 pub use iter::{Iter, Keys};
 pub use ring::RingBuffer;
 pub use typed::TypedMap;
@@ -51,6 +53,8 @@ pub(crate) struct MapInfo {
     pub id: u32,
     pub name: String,
     pub geometry: Geometry,
+    /// Offset of a `struct bpf_spin_lock` in the value.
+    pub spin_lock: Option<u32>,
     pub frozen: AtomicBool,
     /// Writable views of it.
     writers: AtomicU32,
@@ -201,12 +205,23 @@ impl Map {
         Ok(found(self.core().take(key, &mut value, 0))?.then_some(value))
     }
 
-    /// Adds an element to a queue or stack.
+    /// Adds an element to a queue, stack or Bloom filter.
     ///
     /// # Errors
     /// E2BIG where it is full.
     pub fn push(&self, value: &[u8]) -> Result<()> {
         self.update(&[], value, elem_flags::ANY)
+    }
+
+    /// Whether a value may have been added to a Bloom filter. `false` is certain.
+    ///
+    /// # Errors
+    /// EINVAL for other types and lengths.
+    pub fn may_contain(&self, value: &[u8]) -> Result<bool> {
+        if self.map_type() != MapType::BloomFilter {
+            return Err(crate::Error::argument("the map is no Bloom filter"));
+        }
+        found(self.core().lookup(&[], &mut value.to_vec(), 0))
     }
 
     /// Takes the next element of a queue or stack.

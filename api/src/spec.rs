@@ -125,6 +125,21 @@ impl MapSpec {
         Self::new(name, MapType::Ringbuf, 0, 0, bytes)
     }
 
+    /// Streams of events from programs, by vCPU; see
+    /// [`Map::event_stream`](crate::Map::event_stream).
+    #[doc(alias = "BPF_MAP_TYPE_PERF_EVENT_ARRAY")]
+    pub fn perf_event_array(name: &str, max_entries: u32) -> Self {
+        Self::new(name, MapType::PerfEventArray, 4, 4, max_entries)
+    }
+
+    /// A set of values that may claim to hold what it doesn't, about once in 30
+    /// times when `max_entries` were added. [`MapSpec::extra`] sets the number of
+    /// hash functions, 1 to 15.
+    #[doc(alias = "BPF_MAP_TYPE_BLOOM_FILTER")]
+    pub fn bloom_filter(name: &str, value: u32, max_entries: u32) -> Self {
+        Self::new(name, MapType::BloomFilter, 0, value, max_entries)
+    }
+
     /// Sets these [`map_flags`] besides those that are set.
     #[must_use]
     pub fn flags(mut self, flags: u32) -> Self {

@@ -26,6 +26,7 @@ pub mod errno {
     pub const ENAMETOOLONG: i32 = 36;
     pub const ELOOP: i32 = 40;
     pub const EPROTO: i32 = 71;
+    pub const EOVERFLOW: i32 = 75;
     pub const EOPNOTSUPP: i32 = 95;
     pub const ETIMEDOUT: i32 = 110;
     pub const EALREADY: i32 = 114;

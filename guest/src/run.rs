@@ -10,7 +10,7 @@ pub use enter::call;
 pub use interpret::Bridge;
 pub use packet::ETH_HLEN;
 pub use skb::{protocol as skb_protocol, set_data as set_skb_data, span as skb_span};
-pub use xdp::META_MAX;
+pub use xdp::{META_MAX, span as xdp_span};
 
 use crate::dispatch::{Answer, Call};
 use crate::env::{Env, Redirect};

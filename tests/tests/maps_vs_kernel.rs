@@ -5,12 +5,16 @@
 
 #[path = "maps_vs_kernel/batches.rs"]
 mod batches;
+#[path = "maps_vs_kernel/bloom.rs"]
+mod bloom;
 #[path = "maps_vs_kernel/create.rs"]
 mod create;
 #[path = "maps_vs_kernel/devices.rs"]
 mod devices;
 #[path = "maps_vs_kernel/locks.rs"]
 mod locks;
+#[path = "maps_vs_kernel/events.rs"]
+mod events;
 #[path = "maps_vs_kernel/lru.rs"]
 mod lru;
 #[path = "maps_vs_kernel/nested.rs"]

@@ -32,28 +32,30 @@ impl Bells {
     }
 }
 
-/// The bell of one ring buffer: a descriptor that becomes readable when a record
-/// was committed while the consumer had said that it sleeps.
+/// The bell of a consumer of one or more ring buffers: a descriptor that becomes
+/// readable when a record was committed while the consumer had said that it
+/// sleeps.
 #[derive(Debug)]
 pub struct Bell {
     core: Arc<Core>,
-    handle: u32,
+    handles: Vec<u32>,
     door: Arc<Doorbell>,
 }
 
 impl Bell {
-    /// `None` where the ring buffer has a consumer already.
-    pub(crate) fn new(core: &Arc<Core>, handle: u32) -> std::io::Result<Option<Self>> {
+    /// `None` where one of the ring buffers has a consumer already.
+    pub(crate) fn new(core: &Arc<Core>, handles: Vec<u32>) -> std::io::Result<Option<Self>> {
         let door = Arc::new(Doorbell::new()?);
         let mut table = core.bells.table();
-        if table.get(&handle).is_some_and(|b| b.strong_count() > 0) {
+        let taken = |handle| table.get(handle).is_some_and(|b| b.strong_count() > 0);
+        if handles.iter().any(taken) {
             return Ok(None);
         }
-        table.insert(handle, Arc::downgrade(&door));
+        table.extend(handles.iter().map(|&h| (h, Arc::downgrade(&door))));
         drop(table);
         Ok(Some(Self {
             core: Arc::clone(core),
-            handle,
+            handles,
             door,
         }))
     }
@@ -78,6 +80,9 @@ impl AsFd for Bell {
 
 impl Drop for Bell {
     fn drop(&mut self) {
-        self.core.bells.table().remove(&self.handle);
+        let mut table = self.core.bells.table();
+        for handle in &self.handles {
+            table.remove(handle);
+        }
     }
 }

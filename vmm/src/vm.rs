@@ -234,12 +234,14 @@ impl Vm {
         Registry::get()?.export(object)
     }
 
-    /// The bell of a ring buffer; `None` where somebody has it already.
+    /// One bell for these ring buffers; `None` where somebody has one of theirs
+    /// already.
     ///
     /// # Errors
     /// [`CallError::Os`] with EMFILE or ENFILE.
-    pub fn bell(&self, map: &Object) -> Result<Option<Bell>, CallError> {
-        Bell::new(&self.0.core, map.handle()).map_err(|e| CallError::Os {
+    pub fn bell(&self, maps: &[&Object]) -> Result<Option<Bell>, CallError> {
+        let handles = maps.iter().map(|m| m.handle()).collect();
+        Bell::new(&self.0.core, handles).map_err(|e| CallError::Os {
             step: "create an eventfd",
             errno: e.raw_os_error().unwrap_or(libc::EIO),
         })

@@ -3,7 +3,7 @@
 use super::core::{Batch, MapCore};
 use super::{Map, link};
 use crate::error::{CallerError, Result};
-use bpf_core::uapi::{MapType, errno};
+use bpf_core::uapi::{MapType, elem_flags, errno};
 use bpfvisor_abi::op::batch as select;
 
 /// Where a walk by batches goes on.
@@ -66,7 +66,8 @@ impl Map {
     /// the first that is refused. Gives how many were set.
     ///
     /// # Errors
-    /// EINVAL for keys and values that don't fit together, ENOTSUPP (524), EPERM.
+    /// EINVAL for keys and values that don't fit together, and for flags other than
+    /// `BPF_F_LOCK`, ENOTSUPP (524), EPERM.
     #[doc(alias = "BPF_MAP_UPDATE_BATCH")]
     pub fn update_batch(&self, keys: &[u8], values: &[u8], flags: u64) -> (usize, Result<()>) {
         self.change(select::UPDATE, keys, Some(values), flags)
@@ -98,7 +99,10 @@ impl Map {
         if matches!(way(self.map_type(), op), Way::None) {
             return (0, Err(refused(errno::ENOTSUPP)));
         }
-        if !whole {
+        // As in Linux, batches take no other flag.
+        let lock = self.core().info.spin_lock.is_some();
+        let known = if lock { elem_flags::F_LOCK } else { 0 };
+        if !whole || flags & !known != 0 {
             return (0, Err(refused(errno::EINVAL)));
         }
         if link::holds_objects(self.map_type()) {

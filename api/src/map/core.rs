@@ -143,8 +143,12 @@ impl MapCore {
         self.ask("lookup", code::MAP_LOOKUP, key, &[], flags, Some(value))
     }
 
-    /// Values that name objects come as their ids.
+    /// Values that name objects come as their ids; those of perf event arrays not
+    /// at all.
     fn lookup_link(&self, key: &[u8], value: &mut [u8]) -> Result<()> {
+        if self.map_type() == MapType::PerfEventArray {
+            return Err(refused("lookup", errno::ENOTSUPP));
+        }
         let object = self.links().get(key);
         let known = object.and_then(|o| self.vm.inner.registry.get(o.handle()));
         let Some(known) = known else {
@@ -189,7 +193,13 @@ impl MapCore {
             MapType::ProgArray => Kind::Program,
             _ => Kind::Map,
         };
-        self.vm.object(fd, kind)
+        if self.map_type() != MapType::PerfEventArray {
+            return self.vm.object(fd, kind);
+        }
+        match Self::from_fd(&self.vm, fd) {
+            Ok(map) if map.map_type() == MapType::Ringbuf => Ok(map.object),
+            _ => Err(fd_error(fd, "is not a ring buffer", errno::EBADF)),
+        }
     }
 
     /// Removes a key.

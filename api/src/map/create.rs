@@ -36,6 +36,7 @@ impl Vm {
     ) -> Result<(MapCore, OwnedFd)> {
         let vm = &self.inner;
         let geometry = geometry(&spec, inner.is_some(), self.vcpus())?;
+        check_lock(&spec)?;
         let mut record = map_record(&spec, &geometry)?;
         let storage = self.storage(&geometry)?;
         (record.storage, record.storage_len) = (storage.offset(), storage.len());
@@ -60,6 +61,7 @@ impl Vm {
             id: vm.registry.next_map_id(),
             reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
             name: spec.name,
+            spin_lock: spec.spin_lock_off,
             geometry,
             frozen: AtomicBool::new(false),
             writers: AtomicU32::new(0),
@@ -105,6 +107,31 @@ fn geometry(spec: &MapSpec, has_inner: bool, vcpus: u32) -> Result<Geometry> {
         spec.extra,
     )
     .map_err(|e| refused_spec(spec, &e))
+}
+
+/// Which maps' values may have a lock (`map_check_btf`), and where.
+fn check_lock(spec: &MapSpec) -> Result<()> {
+    let Some(offset) = spec.spin_lock_off else {
+        return Ok(());
+    };
+    let end = offset.checked_add(4);
+    if !offset.is_multiple_of(4) || end.is_none_or(|end| end > spec.value_size) {
+        return Err(Error::argument(format!(
+            "map {:?}: a spin lock at {offset} of a value of {} bytes",
+            spec.name, spec.value_size
+        )));
+    }
+    let read_only = spec.flags & (map_flags::RDONLY_PROG | map_flags::WRONLY_PROG) != 0;
+    let what = format!("map {:?}, whose values have a spin lock", spec.name);
+    match spec.map_type {
+        _ if read_only => Err(CallerError::Create {
+            what,
+            errno: errno::EACCES,
+        }
+        .into()),
+        MapType::Hash | MapType::Array => Ok(()),
+        _ => Err(Error::unsupported(what)),
+    }
 }
 
 fn refused_spec(spec: &MapSpec, e: &MapError) -> Error {

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether the values of such a map are fds of maps or programs.
 pub(super) fn holds_objects(map_type: MapType) -> bool {
+    use MapType::*;
     matches!(
         map_type,
-        MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps
+        ProgArray | ArrayOfMaps | HashOfMaps | PerfEventArray
     )
 }
 

@@ -40,15 +40,62 @@ pub struct RingBuffer {
     map: Map,
     consumer: Consumer,
     bell: Bell,
+}
+
+/// One ring's end, and the record last taken from it.
+pub(super) struct Consumer {
+    ring: RingConsumer,
     record: Vec<u8>,
     skipped: u64,
 }
 
-struct Consumer(RingConsumer);
+impl Consumer {
+    /// EINVAL for maps of other types.
+    pub fn new(map: &Map) -> Result<Self> {
+        let reader = map.core().info.reader.as_ref();
+        let ring = reader.and_then(|r| r.consumer());
+        Ok(Self {
+            ring: ring.ok_or_else(|| refused(errno::EINVAL))?,
+            record: Vec::new(),
+            skipped: 0,
+        })
+    }
+
+    /// Takes the next record. Where the ring makes no sense (only a program run
+    /// without verification can do that), what is in it is given up.
+    pub fn step(&mut self) -> bool {
+        match self.ring.next(&mut self.record) {
+            Ok(there) => there,
+            Err(ReadError::AskGuest | ReadError::Map(_)) => {
+                self.skipped += 1;
+                false
+            }
+        }
+    }
+
+    /// The record taken.
+    pub fn record(&self) -> &[u8] {
+        &self.record
+    }
+
+    /// Whether there is a record.
+    pub fn ready(&self) -> bool {
+        self.ring.ready()
+    }
+
+    pub fn set_asleep(&mut self, asleep: bool) {
+        self.ring.set_asleep(asleep);
+    }
+
+    /// Records that found no room.
+    pub fn lost(&self) -> u64 {
+        self.ring.lost()
+    }
+}
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Consumer(at {})", self.0.position())
+        write!(f, "Consumer(at {})", self.ring.position())
     }
 }
 
@@ -61,21 +108,23 @@ impl Map {
     pub fn ring_buffer(&self) -> Result<RingBuffer> {
         let core = self.core();
         core.readable()?;
-        let reader = core.info.reader.as_ref();
-        let consumer = reader.and_then(|r| r.consumer());
-        let Some(consumer) = consumer else {
-            return Err(refused(errno::EINVAL));
-        };
+        let consumer = Consumer::new(self)?;
         let vm = &core.vm.inner;
-        let bell = vm.vmm.bell(&core.object);
+        let bell = vm.vmm.bell(&[&core.object]);
         let bell = bell.map_err(|e| vm.failed("ring buffer", e))?;
         Ok(RingBuffer {
             map: self.clone(),
-            consumer: Consumer(consumer),
+            consumer,
             bell: bell.ok_or_else(|| refused(errno::EBUSY))?,
-            record: Vec::new(),
-            skipped: 0,
         })
+    }
+
+    /// The report of a VM that died.
+    pub(super) fn check_alive(&self) -> Result<()> {
+        match self.core().vm.inner.vmm.fault() {
+            None => Ok(()),
+            Some(report) => Err(GuestError::Fault(report.to_string()).into()),
+        }
     }
 }
 
@@ -92,19 +141,7 @@ impl RingBuffer {
 
     /// The next record, if there is one now.
     pub fn try_next(&mut self) -> Option<&[u8]> {
-        self.step().then_some(&self.record)
-    }
-
-    /// Takes the next record. Where the ring makes no sense (only a program run
-    /// without verification can do that), what is in it is given up.
-    fn step(&mut self) -> bool {
-        match self.consumer.0.next(&mut self.record) {
-            Ok(there) => there,
-            Err(ReadError::AskGuest | ReadError::Map(_)) => {
-                self.skipped += 1;
-                false
-            }
-        }
+        self.consumer.step().then(|| self.consumer.record())
     }
 
     /// The next record; waits for it, for `timeout` at most (for ever, without
@@ -117,16 +154,16 @@ impl RingBuffer {
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         loop {
             if self.look(deadline) {
-                return Ok(Some(&self.record));
+                return Ok(Some(self.consumer.record()));
             }
             if self.arm() {
                 let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
                 if left.is_some_and(|left| left.is_zero()) {
                     self.disarm();
                     // What came between the last look and now is not lost.
-                    return Ok(self.step().then_some(&self.record));
+                    return Ok(self.consumer.step().then(|| self.consumer.record()));
                 }
-                self.check_alive()?;
+                self.map.check_alive()?;
                 self.bell.wait(left);
                 self.disarm();
             }
@@ -136,28 +173,21 @@ impl RingBuffer {
     /// Looks for a record for a short time.
     fn look(&mut self, deadline: Option<Instant>) -> bool {
         for _ in 0..SPINS {
-            if self.step() {
+            if self.consumer.step() {
                 return true;
             }
             std::hint::spin_loop();
         }
         // Not to be missed where the time is up before the first look.
-        deadline.is_some_and(|d| d <= Instant::now()) && self.step()
-    }
-
-    fn check_alive(&self) -> Result<()> {
-        match self.map.core().vm.inner.vmm.fault() {
-            None => Ok(()),
-            Some(report) => Err(GuestError::Fault(report.to_string()).into()),
-        }
+        deadline.is_some_and(|d| d <= Instant::now()) && self.consumer.step()
     }
 
     /// Says that the consumer is going to wait for the descriptor. `false` where
     /// there is a record already, and nothing to wait for.
     pub fn arm(&mut self) -> bool {
         self.bell.clear();
-        self.consumer.0.set_asleep(true);
-        if !self.consumer.0.ready() {
+        self.consumer.ring.set_asleep(true);
+        if !self.consumer.ring.ready() {
             return true;
         }
         self.disarm();
@@ -165,36 +195,36 @@ impl RingBuffer {
     }
 
     fn disarm(&mut self) {
-        self.consumer.0.set_asleep(false);
+        self.consumer.ring.set_asleep(false);
     }
 
     /// All records that are there now; `each` may not keep them.
     pub fn drain(&mut self, mut each: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
-        while self.step() {
-            each(&self.record);
+        while self.consumer.step() {
+            each(self.consumer.record());
             count += 1;
         }
         // Their room is free at once.
-        self.consumer.0.publish();
+        self.consumer.ring.publish();
         count
     }
 
     /// Bytes between the consumer and the producers, headers included.
     #[doc(alias = "BPF_RB_AVAIL_DATA")]
     pub fn available(&self) -> u64 {
-        self.consumer.0.available()
+        self.consumer.ring.available()
     }
 
     /// Records that programs could not place since the map was created, because
     /// the ring was full (or the record larger than it).
     pub fn dropped(&self) -> u64 {
-        self.consumer.0.lost()
+        self.consumer.ring.lost()
     }
 
     /// How often a ring that made no sense was given up.
     pub fn corrupted(&self) -> u64 {
-        self.skipped
+        self.consumer.skipped
     }
 }
 

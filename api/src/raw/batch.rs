@@ -31,7 +31,7 @@ pub(super) fn batch<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i
     if attr.elem_flags & !elem_flags::F_LOCK != 0 {
         return Err(invalid("elem_flags: only BPF_F_LOCK"));
     }
-    if attr.elem_flags != 0 {
+    if attr.elem_flags != 0 && map.info.spin_lock.is_none() {
         return Err(invalid("BPF_F_LOCK, but the values have no spin lock"));
     }
     if way == Way::Buckets && attr.flags != 0 {

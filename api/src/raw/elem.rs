@@ -18,7 +18,10 @@ pub(super) fn lookup<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
     let map = map(call, &attr)?;
     map.readable()?;
     let key = key(call, &map, attr.key)?;
-    let mut value = vec![0; map.value_len()];
+    let mut value = match map.map_type() {
+        MapType::BloomFilter => call.read_vec(attr.value, map.value_len())?,
+        _ => vec![0; map.value_len()],
+    };
     map.lookup(&key, &mut value, attr.flags)?;
     call.write(attr.value, &value)?;
     Ok(0)

@@ -4,6 +4,7 @@
 //! Linux. Words of 8 bytes are never torn.
 
 use super::Fields;
+use super::device;
 use super::error::MapError;
 use super::geometry::{ArrayLayout, Geometry, round8};
 use super::guest::{Cursor, Entry};
@@ -131,6 +132,12 @@ impl Array {
         }
         let off = self.offset(cpu, index);
         let lock = self.fields.lock_for(flags, off)?;
+        if device::is_device(self.map_type) {
+            let kept = device::kept(self.map_type, value)?;
+            let kept = kept.get(..value.len()).unwrap_or_default();
+            self.region.copy_in(off, kept);
+            return Ok(());
+        }
         locked(&self.region, lock, || {
             self.fields.copy_in(&self.region, off, value)
         })

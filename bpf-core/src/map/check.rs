@@ -24,7 +24,7 @@ pub(super) fn attributes(g: &Geometry) -> Result<(), MapError> {
     match g.map_type {
         Hash | PercpuHash | LruHash | LruPercpuHash | HashOfMaps | DevmapHash | Array
         | PercpuArray | ProgArray | PerfEventArray | ArrayOfMaps | Devmap | Cpumap | Xskmap
-        | LpmTrie | Queue | Stack | Ringbuf => {}
+        | LpmTrie | Queue | Stack | Ringbuf | BloomFilter => {}
         Unspec => return Err(MapError::invalid("map type 0 is no map")),
         _ => {
             return Err(MapError::new(
@@ -33,7 +33,7 @@ pub(super) fn attributes(g: &Geometry) -> Result<(), MapError> {
             ));
         }
     }
-    if g.map_extra != 0 {
+    if g.map_extra != 0 && g.map_type != BloomFilter {
         return Err(MapError::invalid(
             "map_extra must be zero for this map type",
         ));
@@ -49,6 +49,7 @@ pub(super) fn attributes(g: &Geometry) -> Result<(), MapError> {
         LpmTrie => lpm(g),
         Queue | Stack => queue(g),
         Ringbuf => ring(g),
+        BloomFilter => bloom(g),
         _ => hash(g),
     }
 }
@@ -239,5 +240,23 @@ fn ring(g: &Geometry) -> Result<(), MapError> {
     need(
         g.max_entries.is_power_of_two() && g.max_entries >= 4096,
         "a ring buffer's max_entries must be a power of two of whole pages",
+    )
+}
+
+fn bloom(g: &Geometry) -> Result<(), MapError> {
+    need(g.max_entries != 0, "max_entries must not be 0")?;
+    need(
+        g.key_size == 0,
+        "a Bloom filter has no keys: key_size must be 0",
+    )?;
+    need(g.value_size != 0, "value_size must not be 0")?;
+    flags_within(g, f::NUMA_NODE | f::ZERO_SEED | ACCESS)?;
+    need(
+        g.map_extra <= 15,
+        "map_extra is the number of hash functions, 15 at most",
+    )?;
+    limit(
+        u64::from(g.value_size) <= KMALLOC_MAX,
+        "value_size is beyond 4 MiB",
     )
 }

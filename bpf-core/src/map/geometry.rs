@@ -57,6 +57,8 @@ pub enum Layout {
     Queue(QueueLayout),
     /// `RINGBUF`.
     Ring(RingLayout),
+    /// `BLOOM_FILTER`.
+    Bloom(BloomLayout),
 }
 
 /// Element `i` of CPU `c` lies at `c * cpu_stride + i * stride`.
@@ -77,6 +79,15 @@ pub struct QueueLayout {
     pub base: u64,
     /// Bytes from one slot to the next.
     pub stride: u64,
+}
+
+/// Bits, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BloomLayout {
+    /// Number of bits less one.
+    pub mask: u32,
+    /// Bits per value.
+    pub hashes: u32,
 }
 
 /// As Linux maps it to user space: a page with the consumer's position, a page
@@ -159,6 +170,10 @@ impl Geometry {
                     }),
                     len,
                 )
+            }
+            BloomFilter => {
+                let l = BloomLayout::new(self.max_entries, self.map_extra);
+                (Layout::Bloom(l), l.len())
             }
             Ringbuf => {
                 let size = u64::from(self.max_entries);

@@ -2,6 +2,8 @@
 
 use super::Fields;
 use super::array::Array;
+use super::bloom::Bloom;
+use super::device;
 use super::error::MapError;
 use super::geometry::{Geometry, Layout, round8};
 use super::hash::Hash;
@@ -9,15 +11,16 @@ use super::lpm::Lpm;
 use super::queue::Queue;
 use super::region::Region;
 use super::ringbuf::Ring;
-use crate::uapi::MapType;
+use crate::uapi::{MapType, errno};
 
-/// One kind of storage. All types work on the same five.
+/// One kind of storage. All types work on the same six.
 pub(super) enum Store {
     Array(Array),
     Hash(Hash),
     Lpm(Lpm),
     Queue(Queue),
     Ring(Ring),
+    Bloom(Bloom),
 }
 
 impl Store {
@@ -38,6 +41,7 @@ impl Store {
             Layout::Lpm(l) => Store::Lpm(Lpm::new(geo, l, region)),
             Layout::Queue(l) => Store::Queue(Queue::new(geo, l, region)),
             Layout::Ring(l) => Store::Ring(Ring::new(l, region)),
+            Layout::Bloom(l) => Store::Bloom(Bloom::new(geo, l, region, seed)),
         })
     }
 }
@@ -156,6 +160,7 @@ impl Map {
     pub fn push(&self, value: &[u8], flags: u64) -> Result<(), MapError> {
         match &self.store {
             Store::Queue(q) => q.push(value, flags),
+            Store::Bloom(b) => b.push(value, flags),
             _ => Err(MapError::invalid("only queues and stacks are pushed to")),
         }
     }
@@ -168,10 +173,12 @@ impl Map {
         }
     }
 
-    /// `bpf_map_peek_elem`. `ENOENT` (and zeros) where it is empty.
+    /// `bpf_map_peek_elem`. `ENOENT` (and zeros) where it is empty. Bloom filters
+    /// are asked for the value that is in `out`.
     pub fn peek(&self, out: &mut [u8]) -> Result<(), MapError> {
         match &self.store {
             Store::Queue(q) => q.take(out, false),
+            Store::Bloom(b) => b.peek(out),
             _ => Err(MapError::invalid("only queues and stacks are peeked into")),
         }
     }
@@ -208,8 +215,13 @@ impl Map {
 
     /// `bpf_ringbuf_output`: reserve, copy, submit. `EAGAIN` where it is full.
     pub fn output(&self, data: &[u8], flags: u64) -> Result<bool, MapError> {
+        self.output_with(data, &[], flags)
+    }
+
+    /// [`Map::output`] of a record that is `data` with `more` behind it.
+    pub fn output_with(&self, data: &[u8], more: &[u8], flags: u64) -> Result<bool, MapError> {
         match &self.store {
-            Store::Ring(r) => r.output(data, flags),
+            Store::Ring(r) => r.output(data, more, flags),
             _ => Err(self.no_elements()),
         }
     }
@@ -225,7 +237,8 @@ impl Map {
     // ---- system calls made in the guest ----
 
     /// `BPF_MAP_LOOKUP_ELEM`: copies the value (all CPUs' for per-CPU maps) of
-    /// [`Geometry::user_value_size`] bytes. Queues and stacks peek (empty key).
+    /// [`Geometry::user_value_size`] bytes. Queues, stacks and Bloom filters peek
+    /// (empty key).
     pub fn sys_lookup(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result<(), MapError> {
         self.fields.check_lookup(flags)?;
         match &self.store {
@@ -233,6 +246,7 @@ impl Map {
             Store::Array(a) => a.read(key, out, flags, true),
             Store::Lpm(t) => no_flags(flags).and_then(|()| t.read_locked(key, out)),
             Store::Queue(q) => no_flags(flags).and_then(|()| q.take(out, false)),
+            Store::Bloom(b) => b.peek(out),
             Store::Ring(_) => Err(MapError::NO_OP),
         }
     }
@@ -248,10 +262,14 @@ impl Map {
     ) -> Result<(), MapError> {
         self.fields.lock_for(flags, 0)?;
         match &self.store {
+            Store::Hash(h) if self.geo.map_type == MapType::DevmapHash => {
+                device::put(h, self.geo.value_size, key, value, flags)
+            }
             Store::Hash(h) => h.update_all(cpu, key, value, flags),
             Store::Array(a) => a.update_all(key, value, flags),
             Store::Lpm(t) => t.update(key, value, flags),
             Store::Queue(q) => q.push(value, flags),
+            Store::Bloom(b) => b.push(value, flags),
             Store::Ring(_) => Err(MapError::NO_OP),
         }
     }
@@ -310,6 +328,9 @@ impl Map {
     fn no_elements(&self) -> MapError {
         match self.geo.map_type {
             MapType::Queue | MapType::Stack => MapError::invalid("queues and stacks have no keys"),
+            MapType::BloomFilter => {
+                MapError::new(errno::EOPNOTSUPP, "Bloom filters have no keys")
+            }
             _ => MapError::NO_OP,
         }
     }

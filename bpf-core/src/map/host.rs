@@ -6,6 +6,7 @@ use super::geometry::Geometry;
 use super::guest::{Store, no_flags};
 use super::region::Region;
 use super::ringbuf::RingConsumer;
+use crate::uapi::errno;
 
 /// Reads a map's storage while vCPUs change it.
 ///
@@ -50,7 +51,8 @@ impl MapReader {
 
     /// `BPF_MAP_LOOKUP_ELEM`: copies the value of
     /// [`Geometry::user_value_size`] bytes. Values that are handles come as
-    /// handles. With `BPF_F_LOCK` the guest must be asked.
+    /// handles. With `BPF_F_LOCK` the guest must be asked. Bloom filters are asked
+    /// for the value that is in `out`.
     pub fn lookup(&self, key: &[u8], out: &mut [u8], flags: u64) -> Result<(), ReadError> {
         self.fields.check_lookup(flags)?;
         match &self.store {
@@ -60,6 +62,7 @@ impl MapReader {
                 .map_err(Into::into)
                 .and_then(|()| t.read(key, out)),
             Store::Ring(_) => Err(MapError::NO_OP.into()),
+            Store::Bloom(b) => Ok(b.peek(out)?),
             _ => Err(ReadError::AskGuest),
         }
     }
@@ -72,6 +75,10 @@ impl MapReader {
             Store::Array(a) => Ok(a.next_key(key, out)?),
             Store::Lpm(t) => t.next_key(key, out),
             Store::Queue(_) => Err(MapError::invalid("queues and stacks have no keys").into()),
+            Store::Bloom(_) => {
+                let why = "Bloom filters have no keys";
+                Err(MapError::new(errno::EOPNOTSUPP, why).into())
+            }
             Store::Ring(_) => Err(MapError::NO_OP.into()),
         }
     }

@@ -11,6 +11,8 @@
 //! | `region` | bounds-checked atomic access to shared memory (the one unsafe file) |
 //! | `version` | locks of writers that are versions for readers |
 //! | `array` | arrays, per-CPU arrays, arrays of handles |
+//! | `device` | what maps of interfaces and CPUs take |
+//! | `bloom` | Bloom filters |
 //! | `hash` | hash tables: index, slab, operations, versioned reads, LRU |
 //! | `lpm` | the longest-prefix-match trie |
 //! | `queue` | queues and stacks |
@@ -37,7 +39,9 @@
 //! nothing outside the region.
 
 mod array;
+mod bloom;
 mod check;
+mod device;
 mod error;
 mod geometry;
 mod guest;
@@ -53,7 +57,7 @@ mod value;
 mod version;
 
 pub use error::{MapError, ReadError};
-pub use geometry::{ArrayLayout, Geometry, Layout, PAGE, QueueLayout, RingLayout};
+pub use geometry::{ArrayLayout, BloomLayout, Geometry, Layout, PAGE, QueueLayout, RingLayout};
 pub use guest::{Cursor, Entry, Map};
 pub use hash::HashLayout;
 pub use host::MapReader;

@@ -154,15 +154,19 @@ impl Ring {
         Ok(wake && self.region.load_u32(ASLEEP) != 0 && self.region.swap_u32(ASLEEP, 0) != 0)
     }
 
-    pub(super) fn output(&self, data: &[u8], flags: u64) -> Result<bool, MapError> {
+    pub(super) fn output(&self, data: &[u8], more: &[u8], flags: u64) -> Result<bool, MapError> {
         if flags & !(rf::NO_WAKEUP | rf::FORCE_WAKEUP) != 0 {
             return Err(MapError::FLAGS);
         }
         let addr = self
-            .reserve(data.len() as u64)
+            .reserve(data.len() as u64 + more.len() as u64)
             .ok_or(MapError::new(errno::EAGAIN, "the ring buffer is full"))?;
         if let Some(off) = self.region.offset_of(addr) {
             self.region.copy_in(off, data);
+            let behind = off + data.len() as u64;
+            for (b, at) in more.iter().zip(behind..) {
+                self.region.store_u8(at, *b);
+            }
         }
         self.commit(addr, flags, false)
     }

@@ -113,8 +113,10 @@ impl Verifier<'_> {
                 let Some(m) = call.map else {
                     bail!(EACCES, "invalid map_ptr to access map->value")
                 };
-                let size = self.map_of(&m).value_size as i32;
-                let out = arg == Arg::UninitMapValue;
+                let map = self.map_of(&m);
+                let size = map.value_size as i32;
+                // A Bloom filter is asked for the value.
+                let out = arg == Arg::UninitMapValue && map.map_type != MapType::BloomFilter;
                 self.helper_memory(named, size, false, out, out, call)
             }
             Arg::Long => {

@@ -2,7 +2,8 @@
 use super::Args;
 use crate::env::Env;
 use crate::memory::{self, bytes};
-use bpf_core::uapi::errno;
+use crate::run::{skb_span, xdp_span};
+use bpf_core::uapi::{ProgType, errno};
 
 /// `BPF_F_INDEX_MASK`, and the value in it that means the own CPU.
 const INDEX: u64 = 0xffff_ffff;
@@ -64,20 +65,45 @@ pub fn query(_env: &Env<'_>, [map, what, ..]: Args) -> u64 {
     memory::map(map).map.query(what)
 }
 
-/// `bpf_perf_event_output(ctx, map, flags, data, size)`: as where no event is
-/// attached to the slot.
-pub fn perf_event_output(env: &Env<'_>, [_, map, flags, ..]: Args) -> Result<(), i32> {
+/// `bpf_perf_event_output(ctx, map, flags, data, size)`: a record in the ring
+/// buffer that the map's slot names, with as many bytes of the packet behind it as
+/// the flags say.
+pub fn perf_event_output(env: &Env<'_>, [_, map, flags, data, size]: Args) -> Result<(), i32> {
     if flags & !(INDEX | CTXLEN) != 0 {
         return Err(errno::EINVAL);
     }
+    let packet = packet(env, (flags & CTXLEN) >> 32)?;
     let index = match flags & INDEX {
-        INDEX => env.vcpu.into(),
-        i => i,
+        INDEX => env.vcpu,
+        i => i as u32,
     };
-    let capacity = memory::map(map).map.geometry().max_entries;
-    if index >= u64::from(capacity) {
-        Err(errno::E2BIG)
-    } else {
-        Err(errno::ENOENT)
+    let slots = memory::map(map);
+    if index >= slots.map.geometry().max_entries {
+        return Err(errno::E2BIG);
+    }
+    let ring = slots.map.lookup_handle(&index.to_ne_bytes());
+    let ring = ring.and_then(|h| env.rt.objects.map(h));
+    let ring = ring.ok_or(errno::ENOENT)?;
+    match ring.map.output_with(bytes(data, size), packet, 0) {
+        Ok(true) => env.rt.wake_consumer(ring),
+        Ok(false) => {}
+        Err(e) if e.errno == errno::EAGAIN => return Err(errno::ENOSPC),
+        Err(e) => return Err(e.errno),
+    }
+    Ok(())
+}
+
+/// The packet's first `len` bytes; EFAULT where it is shorter.
+fn packet<'a>(env: &Env<'_>, len: u64) -> Result<&'a [u8], i32> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    let (data, end) = match env.prog.prog_type {
+        ProgType::Xdp => xdp_span(env),
+        _ => skb_span(env),
+    };
+    match len <= end - data {
+        true => Ok(bytes(data, len)),
+        false => Err(errno::EFAULT),
     }
 }

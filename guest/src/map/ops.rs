@@ -188,6 +188,13 @@ fn update_one(c: &Call<'_>, m: &MapObject, key: &[u8], value: &[u8], flags: u64)
             }
             m.map.sys_update(c.vcpu, key, value, flags).map_err(number)
         }
+        MapType::PerfEventArray => {
+            let ring = c.rt.objects.map(handle()?);
+            match ring.is_some_and(|r| r.map_type() == MapType::Ringbuf) {
+                true => m.map.sys_update(c.vcpu, key, value, flags).map_err(number),
+                false => Err(errno::EBADF),
+            }
+        }
         _ => m.map.sys_update(c.vcpu, key, value, flags).map_err(number),
     }
 }

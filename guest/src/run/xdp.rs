@@ -49,6 +49,12 @@ impl Kind for Xdp {
     }
 }
 
+/// Addresses of the data's first byte and one past its last.
+pub fn span(env: &Env<'_>) -> (u64, u64) {
+    let field = |f| u64::from(env.ctx.get(f));
+    (field(md::DATA), field(md::DATA_END))
+}
+
 /// Takes over the caller's context. Its `data` says how much of the data is
 /// metadata; its `data_end` where the kernel would end the linear part, which here
 /// is always the whole packet.

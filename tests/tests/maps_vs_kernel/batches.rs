@@ -97,7 +97,7 @@ impl Two {
     fn counted(&self, (done, count, _): (kernel::Result<()>, usize, Vec<u8>)) -> Done {
         let done = done.map_err(|e| e.errno);
         match done {
-            Err(524 | libc::EPERM) => (0, done),
+            Err(524 | libc::EPERM | libc::EINVAL) => (0, done),
             _ => (count, done),
         }
     }

@@ -6,7 +6,7 @@ use bpfvisor::MapSpec;
 use bpfvisor_tests::generate::Rng;
 use bpfvisor_tests::kernel;
 
-const TYPES: [MapType; 12] = [
+const TYPES: [MapType; 17] = [
     MapType::Hash,
     MapType::Array,
     MapType::ProgArray,
@@ -19,6 +19,18 @@ const TYPES: [MapType; 12] = [
     MapType::Stack,
     MapType::Ringbuf,
     MapType::PerfEventArray,
+    MapType::BloomFilter,
+    MapType::Devmap,
+    MapType::DevmapHash,
+    MapType::Cpumap,
+    MapType::Xskmap,
+];
+
+const KEYLESS: [MapType; 4] = [
+    MapType::Queue,
+    MapType::Stack,
+    MapType::Ringbuf,
+    MapType::BloomFilter,
 ];
 
 #[test]
@@ -27,12 +39,12 @@ fn creating_gives_the_kernels_errno() {
     let vm = vm();
     let mut rng = Rng::new(5);
     let mut created = 0;
-    for _ in 0..1000 {
+    for _ in 0..1500 {
         let map_type = rng.pick(&TYPES);
         let key = match rng.below(3) {
             0 => rng.pick(&[0, 1, 5, 8, 259, 260, 261, 512, 513]),
             _ => {
-                if matches!(map_type, MapType::Queue | MapType::Stack | MapType::Ringbuf) {
+                if KEYLESS.contains(&map_type) {
                     0
                 } else {
                     4

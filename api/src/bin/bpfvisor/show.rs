@@ -23,6 +23,7 @@ fn has_contents(name: &str, map: &Map) -> bool {
                 | Stack
                 | ProgArray
                 | PerfEventArray
+                | BloomFilter
                 | ArrayOfMaps
                 | HashOfMaps
         )

@@ -108,6 +108,7 @@ fn layouts_lie_in_their_storage() {
             Layout::Array(l) => cpu * l.cpu_stride + last * l.stride + value,
             Layout::Queue(l) => l.base + (u64::from(l.slots) - 1) * l.stride + value,
             Layout::Ring(l) => l.data + 2 * (l.mask + 1),
+            Layout::Bloom(l) => (u64::from(l.mask) + 1) / 8,
             Layout::Lpm(l) => l.base + (u64::from(l.nodes) - 1) * l.stride + l.value + value,
             Layout::Hash(l) => {
                 let e = u64::from(l.elements) - 1;
