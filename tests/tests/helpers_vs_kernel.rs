@@ -20,5 +20,7 @@ mod redirect;
 mod skb;
 #[path = "helpers_vs_kernel/text.rs"]
 mod text;
+#[path = "helpers_vs_kernel/types.rs"]
+mod types;
 #[path = "helpers_vs_kernel/xdp.rs"]
 mod xdp;

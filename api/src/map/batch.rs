@@ -58,7 +58,13 @@ impl Map {
         self.core().readable()?;
         match way(self.map_type(), select::LOOKUP_AND_DELETE) {
             Way::Numbers => self.by_numbers(from, count, true),
-            _ => Err(refused(errno::ENOTSUPP)),
+            Way::Keys => {
+                let taken = self.by_keys(from, count)?;
+                let keys = taken.keys.chunks(self.key_size());
+                keys.into_iter().try_for_each(|key| self.remove(key))?;
+                Ok(taken)
+            }
+            Way::None => Err(refused(errno::ENOTSUPP)),
         }
     }
 
@@ -233,7 +239,8 @@ fn way(map_type: MapType, op: u64) -> Way {
         Hash | LruHash | PercpuHash | LruPercpuHash => Way::Numbers,
         Array | PercpuArray if op == select::LOOKUP || op == select::UPDATE => Way::Numbers,
         ArrayOfMaps if op == select::LOOKUP || op == select::UPDATE => Way::Keys,
-        LpmTrie | HashOfMaps if op != select::LOOKUP_AND_DELETE => Way::Keys,
+        LpmTrie if op != select::LOOKUP_AND_DELETE => Way::Keys,
+        HashOfMaps => Way::Keys,
         _ => Way::None,
     }
 }

@@ -244,6 +244,10 @@ fn ring(g: &Geometry) -> Result<(), MapError> {
 }
 
 fn bloom(g: &Geometry) -> Result<(), MapError> {
+    limit(
+        u64::from(g.value_size) <= KMALLOC_MAX,
+        "value_size is beyond 4 MiB",
+    )?;
     need(g.max_entries != 0, "max_entries must not be 0")?;
     need(
         g.key_size == 0,
@@ -254,9 +258,5 @@ fn bloom(g: &Geometry) -> Result<(), MapError> {
     need(
         g.map_extra <= 15,
         "map_extra is the number of hash functions, 15 at most",
-    )?;
-    limit(
-        u64::from(g.value_size) <= KMALLOC_MAX,
-        "value_size is beyond 4 MiB",
     )
 }

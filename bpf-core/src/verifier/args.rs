@@ -86,7 +86,7 @@ impl Verifier<'_> {
         }
         let named = Named { nr, reg: &reg };
         if reg.is_any_packet()
-            && (!proto.packet_args || !context::packet_writable(self.desc.prog_type))
+            && (!proto.packet_args || !context::packet_readable(self.desc.prog_type))
         {
             bail!(EACCES, "helper access to the packet is not allowed");
         }

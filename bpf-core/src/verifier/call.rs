@@ -8,11 +8,13 @@ use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
 use crate::insn::{Insn, op};
 use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
-use crate::uapi::limits;
+use crate::uapi::{ProgType, limits};
 use alloc::rc::Rc;
 
 /// `bpf_for_each_map_elem`.
 pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
+/// `BPF_CGROUP_INET_EGRESS`.
+const CGROUP_INET_EGRESS: u32 = 1;
 /// `bpf_loop`.
 pub(crate) const LOOP: u32 = 181;
 
@@ -101,7 +103,8 @@ impl Verifier<'_> {
     fn exit(&mut self, pc: usize) -> Res<Next> {
         if self.st.frames.len() == 1 {
             self.no_resources("BPF_EXIT instruction in main prog")?;
-            self.read(0)?;
+            let r0 = self.read(0)?;
+            self.check_verdict(&r0)?;
             return Ok(Next::Done);
         }
         let callee = self.top().clone();
@@ -133,6 +136,35 @@ impl Verifier<'_> {
         }
         self.st = st;
         Ok(Next::To(callee.callsite))
+    }
+
+    /// What the main program may return (`check_return_code`). Most types return
+    /// what they like.
+    fn check_verdict(&mut self, r0: &Reg) -> Res<()> {
+        if self.desc.prog_type != ProgType::CgroupSkb || self.top().subprog != 0 {
+            return Ok(());
+        }
+        let most = match self.desc.attach_type {
+            CGROUP_INET_EGRESS => 3,
+            _ => 1,
+        };
+        if !r0.is_scalar() {
+            let kind = r0.type_name();
+            bail!(
+                EINVAL,
+                "At program exit the register R0 is not a known value ({kind})"
+            );
+        }
+        self.nodes.mark(r0.node);
+        let (smin, smax) = (r0.num.smin(), r0.num.smax());
+        if smin < 0 || smax > most {
+            bail!(
+                EINVAL,
+                "At program exit the register R0 has smin={smin} smax={smax} should have been in \
+                 [0, {most}]"
+            );
+        }
+        Ok(())
     }
 
     fn check_callback_result(&mut self, r0: &Reg) -> Res<()> {

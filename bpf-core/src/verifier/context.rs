@@ -20,7 +20,13 @@ enum Field {
 
 /// Whether programs of this type may write to the packet.
 pub(crate) fn packet_writable(t: ProgType) -> bool {
-    matches!(t, ProgType::Xdp | ProgType::SchedCls | ProgType::SchedAct)
+    use ProgType::*;
+    matches!(t, Xdp | SchedCls | SchedAct | LwtXmit)
+}
+
+/// Whether programs of this type may read the packet directly.
+pub(crate) fn packet_readable(t: ProgType) -> bool {
+    packet_writable(t) || matches!(t, ProgType::CgroupSkb | ProgType::LwtIn | ProgType::LwtOut)
 }
 
 /// Whether programs of this type may use legacy packet loads.
@@ -44,6 +50,10 @@ pub(crate) fn access(
         (Ok(o), ProgType::Xdp) => xdp(o, size as u32, write, signed),
         (Ok(o), ProgType::SocketFilter) => socket_filter(o, size as u32, write, signed),
         (Ok(o), ProgType::SchedCls | ProgType::SchedAct) => sched(o, size as u32, write, signed),
+        (Ok(o), ProgType::CgroupSkb) => cgroup(o, size as u32, write, signed),
+        (Ok(o), ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit) => {
+            tunnel(o, size as u32, write, signed)
+        }
         _ => Field::No,
     };
     match field {
@@ -70,6 +80,13 @@ fn xdp(off: u32, size: u32, write: bool, signed: bool) -> Field {
 
 fn within(off: u32, start: u32, len: u32) -> bool {
     off >= start && off < start + len
+}
+
+/// Offset and length.
+type Span = (u32, u32);
+
+fn any(spans: &[Span], off: u32) -> bool {
+    spans.iter().any(|&(start, len)| within(off, start, len))
 }
 
 fn sk_buff(off: u32, size: u32, write: bool, signed: bool) -> Field {
@@ -117,7 +134,7 @@ fn sk_buff(off: u32, size: u32, write: bool, signed: bool) -> Field {
 }
 
 fn socket_filter(off: u32, size: u32, write: bool, signed: bool) -> Field {
-    let hidden = [
+    const HIDDEN: [Span; 7] = [
         (skb::TC_CLASSID, 4),
         (skb::DATA, 8),
         (skb::DATA_META, 4),
@@ -126,17 +143,50 @@ fn socket_filter(off: u32, size: u32, write: bool, signed: bool) -> Field {
         (skb::HWTSTAMP, 8),
         (skb::FAMILY, skb::DATA_META - skb::FAMILY),
     ];
-    if hidden.iter().any(|&(start, len)| within(off, start, len)) {
-        return Field::No;
-    }
-    if write && !within(off, skb::CB, 20) {
+    if any(&HIDDEN, off) || (write && !within(off, skb::CB, 20)) {
         return Field::No;
     }
     sk_buff(off, size, write, signed)
 }
 
+/// `cg_skb_is_valid_access`.
+fn cgroup(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    const HIDDEN: [Span; 3] = [
+        (skb::TC_CLASSID, 4),
+        (skb::DATA_META, 4),
+        (skb::WIRE_LEN, 4),
+    ];
+    const WRITABLE: [Span; 4] = [
+        (skb::MARK, 4),
+        (skb::PRIORITY, 4),
+        (skb::CB, 20),
+        (skb::TSTAMP, 8),
+    ];
+    if any(&HIDDEN, off) || (write && !any(&WRITABLE, off)) {
+        return Field::No;
+    }
+    pointers(off, sk_buff(off, size, write, signed))
+}
+
+/// `lwt_is_valid_access`.
+fn tunnel(off: u32, size: u32, write: bool, signed: bool) -> Field {
+    const HIDDEN: [Span; 6] = [
+        (skb::TC_CLASSID, 4),
+        (skb::FAMILY, skb::DATA_META - skb::FAMILY),
+        (skb::DATA_META, 4),
+        (skb::TSTAMP, 8),
+        (skb::WIRE_LEN, 4),
+        (skb::HWTSTAMP, 8),
+    ];
+    const WRITABLE: [Span; 3] = [(skb::MARK, 4), (skb::PRIORITY, 4), (skb::CB, 20)];
+    if any(&HIDDEN, off) || (write && !any(&WRITABLE, off)) {
+        return Field::No;
+    }
+    pointers(off, sk_buff(off, size, write, signed))
+}
+
 fn sched(off: u32, size: u32, write: bool, signed: bool) -> Field {
-    let writable = [
+    const WRITABLE: [Span; 7] = [
         (skb::MARK, 4),
         (skb::TC_INDEX, 4),
         (skb::PRIORITY, 4),
@@ -145,7 +195,7 @@ fn sched(off: u32, size: u32, write: bool, signed: bool) -> Field {
         (skb::TSTAMP, 8),
         (skb::QUEUE_MAPPING, 4),
     ];
-    if write && !writable.iter().any(|&(start, len)| within(off, start, len)) {
+    if write && !any(&WRITABLE, off) {
         return Field::No;
     }
     if off == skb::TSTAMP_TYPE && !write {
@@ -154,7 +204,12 @@ fn sched(off: u32, size: u32, write: bool, signed: bool) -> Field {
     if within(off, skb::FAMILY, skb::DATA_META - skb::FAMILY) {
         return Field::No;
     }
-    match (off, sk_buff(off, size, write, signed)) {
+    pointers(off, sk_buff(off, size, write, signed))
+}
+
+/// Fields that are pointers to programs that may read the packet directly.
+fn pointers(off: u32, field: Field) -> Field {
+    match (off, field) {
         (skb::DATA, Field::Number) => Field::Pointer(Kind::Packet),
         (skb::DATA_END, Field::Number) => Field::Pointer(Kind::PacketEnd),
         (skb::DATA_META, Field::Number) => Field::Pointer(Kind::PacketMeta),

@@ -238,7 +238,14 @@ pub fn verify_observed<'a>(
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
     use crate::uapi::ProgType as P;
     match desc.prog_type {
+        // BPF_CGROUP_INET_INGRESS and BPF_CGROUP_INET_EGRESS.
+        P::CgroupSkb if desc.attach_type > 1 => reject::bail!(
+            crate::uapi::errno::EINVAL,
+            "expected_attach_type {} is not one of cgroup_skb programs",
+            desc.attach_type
+        ),
         P::Flat | P::SocketFilter | P::Xdp | P::SchedCls | P::SchedAct => Ok(()),
+        P::CgroupSkb | P::LwtIn | P::LwtOut | P::LwtXmit => Ok(()),
         other => reject::unsupported!("program type {}", other.name()),
     }
 }

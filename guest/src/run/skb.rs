@@ -7,13 +7,15 @@ use super::Kind;
 use super::packet::{ETH_HLEN, bounds, context_in, context_out, field, set_field};
 use crate::env::Env;
 use crate::memory;
-use bpf_core::uapi::{errno, sk_buff as f, tc_action};
+use bpf_core::uapi::{ProgType, errno, sk_buff as f, tc_action};
 use bpfvisor_abi::op::Packet;
 
 /// The `__sk_buff` context.
 pub struct Skb<const L2: bool>;
 
 const LOOPBACK: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
 /// `GSO_LEGACY_MAX_SIZE` and `GSO_MAX_SEGS`.
 const GSO_SIZE_MAX: u32 = 65536;
 const GSO_SEGS_MAX: u32 = 65535;
@@ -36,8 +38,9 @@ const RETURNED: [(u32, u32); 5] = [
 ];
 
 impl<const L2: bool> Kind for Skb<L2> {
-    /// What the other types return is a length, or a verdict of their own.
-    const REDIRECT: Option<u32> = if L2 { Some(tc_action::REDIRECT) } else { None };
+    /// `BPF_REDIRECT` of tunnels is the same number; programs of the other types
+    /// can't choose a target.
+    const REDIRECT: Option<u32> = Some(tc_action::REDIRECT);
 
     #[inline(always)]
     fn begin(env: &Env<'_>, p: &Packet) -> Result<[u64; 2], i32> {
@@ -63,6 +66,9 @@ impl<const L2: bool> Kind for Skb<L2> {
         ctx.set(f::IFINDEX, LOOPBACK);
         let data = if L2 { b.data } else { env.network.get() };
         set_data(env, data, b.end);
+        if env.prog.prog_type == ProgType::CgroupSkb {
+            socket(env, protocol);
+        }
         if p.ctx != 0 {
             given(env, p)?;
         }
@@ -81,6 +87,31 @@ impl<const L2: bool> Kind for Skb<L2> {
         p.data = data.wrapping_sub(env.hard_start.get()) as u32;
         p.len = end.wrapping_sub(data) as u32;
         if p.ctx != 0 { returned(env, p) } else { Ok(()) }
+    }
+}
+
+/// The socket that `bpf_prog_test_run_skb` makes: its addresses are the packet's,
+/// it has no ports. Only some types see it.
+fn socket(env: &Env<'_>, protocol: u32) {
+    let header = env.network.get();
+    let copy = |from: u64, to: u32, words: u32| {
+        for i in 0..words {
+            env.ctx.set(to + i * 4, memory::load_u32(header + from + u64::from(i) * 4));
+        }
+    };
+    // Whole headers: shorter packets were refused.
+    match u16::from_be(protocol as u16) {
+        0x0800 => {
+            env.ctx.set(f::FAMILY, AF_INET);
+            copy(12, f::LOCAL_IP4, 1);
+            copy(16, f::REMOTE_IP4, 1);
+        }
+        0x86dd => {
+            env.ctx.set(f::FAMILY, AF_INET6);
+            copy(8, f::LOCAL_IP6, 4);
+            copy(24, f::REMOTE_IP6, 4);
+        }
+        _ => {}
     }
 }
 

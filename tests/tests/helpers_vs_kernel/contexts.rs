@@ -12,7 +12,7 @@ const KINDS: [ProgType; 4] = [
 ];
 
 /// Readable fields of an `__sk_buff` (offset, size) that need no secrets.
-const FIELDS: [(u32, u32); 23] = [
+pub const FIELDS: [(u32, u32); 23] = [
     (f::LEN, 4),
     (f::PKT_TYPE, 4),
     (f::MARK, 4),
@@ -173,7 +173,7 @@ fn a_shorter_linear_part_is_not_made() {
     assert_eq!(lengths, [Some(60), Some(100), Some(100)]);
 }
 
-fn with(size: usize, fields: &[(u32, u32)]) -> Vec<u8> {
+pub fn with(size: usize, fields: &[(u32, u32)]) -> Vec<u8> {
     let mut ctx = vec![0; size];
     for (off, value) in fields {
         ctx[*off as usize..*off as usize + 4].copy_from_slice(&value.to_ne_bytes());

@@ -22,6 +22,8 @@ const TYPES: [MapType; 12] = [
     MapType::DevmapHash,
 ];
 const MAX: u32 = 8;
+/// So many that LRU maps throw nothing away.
+const MAX_LRU: u32 = 4096;
 const GIVEN: u32 = 5;
 
 struct Two {
@@ -51,7 +53,11 @@ fn two(vm: &Vm, map_type: MapType) -> Two {
         | MapType::DevmapHash => 4,
         _ => 12,
     };
-    let ours = MapSpec::new("m", map_type, key, value, MAX).flags(flags);
+    let max = match map_type {
+        MapType::LruHash | MapType::LruPercpuHash => MAX_LRU,
+        _ => MAX,
+    };
+    let ours = MapSpec::new("m", map_type, key, value, max).flags(flags);
     let ours = match names_maps {
         true => ours.inner(&inner),
         false => ours,
@@ -59,7 +65,7 @@ fn two(vm: &Vm, map_type: MapType) -> Two {
     let ours = vm.create_map(ours).unwrap();
     let theirs = kernel::Map::create(&kernel::MapSpec {
         inner: names_maps.then_some(theirs_inner.as_fd()),
-        ..kernel::MapSpec::new(map_type, key, value, MAX).flags(flags)
+        ..kernel::MapSpec::new(map_type, key, value, max).flags(flags)
     });
     let theirs = theirs.unwrap();
     let values = match names_maps {

@@ -31,6 +31,16 @@ pub fn name(prog_type: ProgType, retval: u32) -> String {
                 n => format!("keep {n} bytes"),
             };
         }
+        ProgType::CgroupSkb => &["drop", "pass", "drop (CN)", "pass (CN)"],
+        ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit => {
+            return match retval {
+                0 => "BPF_OK".into(),
+                2 => "BPF_DROP".into(),
+                7 => "BPF_REDIRECT".into(),
+                128 => "BPF_LWT_REROUTE".into(),
+                n => format!("{n} (invalid)"),
+            };
+        }
         _ => &[],
     };
     match (table.get(retval as usize), prog_type, retval) {
@@ -65,6 +75,8 @@ pub fn passed(prog_type: ProgType, retval: u32, len: usize) -> Option<usize> {
         ProgType::SchedCls | ProgType::SchedAct => {
             (!matches!(retval, 2 | 4 | 5 | 8)).then_some(len)
         }
+        ProgType::CgroupSkb => (retval & 1 != 0).then_some(len),
+        ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit => (retval != 2).then_some(len),
         _ => Some(len),
     }
 }
