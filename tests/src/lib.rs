@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod battery;
 pub mod capture;
+pub mod cases;
 pub mod fuzz;
 pub mod generate;
 pub mod kernel;
