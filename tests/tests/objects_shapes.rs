@@ -189,21 +189,18 @@ fn egress_policy() {
 fn networks() {
     let pair = Pair::load("networks.o", &[]);
     let packets = mixed();
-    let mut id = 0;
-    for p in packets
+    let ipv4 = packets
         .iter()
-        .filter(|p| p.len() > 34 && p[12..14] == [8, 0])
-    {
+        .filter(|p| p.len() > 34 && p[12..14] == [8, 0]);
+    for (id, p) in (0u32..).zip(ipv4) {
         let length = [8, 16, 24, 32][id as usize % 4];
         let action = [1, 2][id as usize % 2];
         let mut address = <[u8; 4]>::try_from(&p[26..30]).unwrap();
-        address
-            .iter_mut()
-            .skip(length as usize / 8)
-            .for_each(|b| *b = 0);
+        let host = address.iter_mut().skip(length as usize / 8);
+        host.for_each(|b| *b = 0);
         let key = [&word(length)[..], &address].concat();
-        pair.set("networks4", &key, &[word(action), word(id % 16)].concat());
-        id += 1;
+        let verdict = [word(action), word(id % 16)].concat();
+        pair.set("networks4", &key, &verdict);
     }
     let link_local = [&word(10)[..], &[0xfe, 0x80], &[0; 14]].concat();
     pair.set("networks6", &link_local, &[word(1), word(15)].concat());
