@@ -34,6 +34,7 @@ pub mod hex;
 mod map;
 pub mod object;
 mod packet;
+mod pins;
 mod pool;
 mod program;
 pub mod raw;
