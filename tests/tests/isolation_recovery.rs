@@ -56,9 +56,7 @@ fn double_lock(vm: &Vm) -> Program {
     let lock = "r1 = r6\ncall bpf_spin_lock\n";
     load(
         vm,
-        program(&format!(
-            "r6 = map[id:{fd}][0]+0\n{lock}{lock}r0 = 0\nexit"
-        )),
+        program(&format!("r6 = map[id:{fd}][0]+0\n{lock}{lock}r0 = 0\nexit")),
     )
 }
 
@@ -278,7 +276,10 @@ fn mapped_arrays_and_ring_buffers_stay_where_they_are() {
             assert_eq!(view.load(8), Some(if kept { round } else { 0 }));
             if kept {
                 let second = Some(Duration::from_secs(1));
-                assert_eq!(consumer.next(second).unwrap(), Some(&round.to_ne_bytes()[..]));
+                assert_eq!(
+                    consumer.next(second).unwrap(),
+                    Some(&round.to_ne_bytes()[..])
+                );
             } else {
                 while consumer.try_next().is_some() {}
             }
@@ -330,7 +331,11 @@ fn maps_that_are_not_whole_are_emptied() {
     );
     let deadly = load(&vm, program(&text));
     let report = die(&deadly, Cause::Exception { vector: 14 });
-    let emptied: Vec<_> = report.maps_emptied.iter().map(|l| l.name.as_str()).collect();
+    let emptied: Vec<_> = report
+        .maps_emptied
+        .iter()
+        .map(|l| l.name.as_str())
+        .collect();
     assert_eq!(emptied, ["bad"], "{report}");
     assert_eq!((good.iter().count(), bad.iter().count()), (100, 0));
     bad.insert(&[1; 4], &[1; 8]).unwrap();
@@ -380,7 +385,10 @@ fn calls_in_flight_are_retried_and_no_count_is_lost() {
     let runs = u64::from_ne_bytes(runs.try_into().unwrap());
     let (done, retried) = (done.into_inner(), retried.into_inner());
     // A call that was lost may have had its effect.
-    assert!(runs >= done && runs <= done + retried, "{runs} {done} {retried}");
+    assert!(
+        runs >= done && runs <= done + retried,
+        "{runs} {done} {retried}"
+    );
     assert_eq!(vm.stats().recoveries, 12);
     assert!(vm.recoveries().iter().all(|r| r.maps_emptied.is_empty()));
 }
@@ -388,7 +396,10 @@ fn calls_in_flight_are_retried_and_no_count_is_lost() {
 #[test]
 fn after_too_many_deaths_the_vm_stays_dead() {
     let vm = settings().recovery(Recovery::KeepMaps);
-    let vm = vm.recovery_limit(3, Duration::from_secs(60)).boot().unwrap();
+    let vm = vm
+        .recovery_limit(3, Duration::from_secs(60))
+        .boot()
+        .unwrap();
     let deadly = page_fault(&vm);
     for _ in 0..3 {
         die(&deadly, Cause::Exception { vector: 14 });
@@ -399,7 +410,10 @@ fn after_too_many_deaths_the_vm_stays_dead() {
         std::thread::yield_now();
     }
     let error = deadly.run(&FRAME).unwrap_err();
-    assert!(matches!(error, Error::Guest(GuestError::Fault(_))), "{error}");
+    assert!(
+        matches!(error, Error::Guest(GuestError::Fault(_))),
+        "{error}"
+    );
     assert!(!vm.is_alive() && vm.fault().is_some());
     assert_eq!(vm.recoveries().len(), 3);
 }
@@ -426,7 +440,11 @@ fn a_vm_may_go_at_any_moment_of_its_rebuilding() {
         std::thread::sleep(Duration::from_millis(5));
     }
     // Other tests of this file may run beside; their VMs are few.
-    assert!(threads() <= before + 40, "{} threads, {before} before", threads());
+    assert!(
+        threads() <= before + 40,
+        "{} threads, {before} before",
+        threads()
+    );
 }
 
 /// Programs that were verified are verified again, by the new machine.
@@ -448,7 +466,9 @@ fn verified_programs_come_back_verified() {
      out:
          exit"
     );
-    let verified = vm.load(ProgramSpec::xdp(program(&text)).name("verified")).unwrap();
+    let verified = vm
+        .load(ProgramSpec::xdp(program(&text)).name("verified"))
+        .unwrap();
     assert_eq!(verified.run(&FRAME).unwrap().r0, 3);
     // With the verifier on nothing can kill it from inside: the host does.
     vm.inject_fault("for the test");

@@ -90,7 +90,6 @@ impl Block {
         self.arena.shared.populate(self.offset, len.min(self.len));
     }
 
-
     /// Zeroes it.
     pub(crate) fn clear(&self) {
         let give_back = self.room >= GIVE_BACK;

@@ -156,8 +156,7 @@ impl Lane {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
         }
-        self.calls
-            .store(turn.before + turn.next, Ordering::Relaxed);
+        self.calls.store(turn.before + turn.next, Ordering::Relaxed);
         for _ in 0..core.config.client_spins {
             if let Some(answer) = self.look(core, &queue, n)? {
                 return self.checked(core, answer);

@@ -91,7 +91,11 @@ impl Reading<'_> {
 }
 
 /// The storage of a map, for as long as `owner` or the object lives.
-fn region(object: &Object, geometry: &Geometry, owner: Arc<dyn Any + Send + Sync>) -> Option<Region> {
+fn region(
+    object: &Object,
+    geometry: &Geometry,
+    owner: Arc<dyn Any + Send + Sync>,
+) -> Option<Region> {
     let storage = object.storage()?;
     let (offset, len) = (storage.offset(), storage.len());
     let shared = object.shared();

@@ -47,7 +47,7 @@ impl Lpm {
         let node = self.follow(link).ok_or(astray)?;
         let from = node.0 - self.l.base;
         let n = u32::try_from(from / self.l.stride).map_err(|_| astray)?;
-        if from % self.l.stride != 0 || !used.add(n) {
+        if !from.is_multiple_of(self.l.stride) || !used.add(n) {
             return Err(astray);
         }
         let above = parent.map_or(0, |(p, _)| self.length(p));

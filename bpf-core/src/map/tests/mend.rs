@@ -124,7 +124,10 @@ fn garbage_is_found_or_harmless() {
             }
         }
     }
-    assert!(whole > 300 && damaged > 100, "{whole} whole, {damaged} damaged");
+    assert!(
+        whole > 300 && damaged > 100,
+        "{whole} whole, {damaged} damaged"
+    );
 }
 
 #[test]
@@ -136,7 +139,9 @@ fn locks_that_nobody_will_free_are_freed() {
     for t in [MapType::Array, MapType::Hash] {
         let geo = Geometry::new(t, 4, 8, 10, 0, 1, 0).unwrap();
         let p = pair_with(geo, fields);
-        p.map.sys_update(0, &1u32.to_le_bytes(), &[0; 8], 0).unwrap();
+        p.map
+            .sys_update(0, &1u32.to_le_bytes(), &[0; 8], 0)
+            .unwrap();
         let value = p.map.lookup(0, &1u32.to_le_bytes()).unwrap();
         let lock = p.region.offset_of(value).unwrap() + 4;
         assert!(p.region.lock(lock));
