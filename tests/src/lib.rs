@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod capture;
+pub mod cases;
 pub mod fuzz;
 pub mod generate;
 pub mod kernel;

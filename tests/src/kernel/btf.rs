@@ -1,5 +1,6 @@
-//! The least BTF that callbacks need: the kernel takes the address of a function
-//! only in programs whose functions have types.
+//! The least BTF that callbacks and spin locks need: the kernel takes the address
+//! of a function only in programs whose functions have types, and finds locks in
+//! the types of map values.
 
 /// The type that [`functions`] gives every function: `static int f(void)`.
 pub const FUNCTION: u32 = 3;
@@ -18,6 +19,34 @@ pub fn functions() -> Vec<u8> {
         &[5, FUNC, 2],
     ]
     .concat();
+    blob(&types, strings)
+}
+
+/// `int` of [`locked`].
+pub const INT: u32 = 1;
+/// `struct value` of [`locked`].
+pub const LOCKED: u32 = 3;
+
+/// A BTF blob with `struct value { int n; struct bpf_spin_lock lock; }`.
+pub fn locked() -> Vec<u8> {
+    const INT: u32 = 1 << 24;
+    const STRUCT: u32 = 4 << 24;
+    let strings = b"\0int\0bpf_spin_lock\0val\0value\0lock\0";
+    let types = [
+        [1, INT, 4].as_slice(),
+        &[1 << 24 | 32],
+        // Members are name, type and offset in bits.
+        &[5, STRUCT | 1, 4],
+        &[19, 1, 0],
+        &[23, STRUCT | 2, 8],
+        &[19, 1, 0],
+        &[29, 2, 32],
+    ]
+    .concat();
+    blob(&types, strings)
+}
+
+fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
     let (type_len, header_len) = (types.len() as u32 * 4, 24);
     let magic = 0xeb9f | 1 << 16;
     let header = [
@@ -28,7 +57,7 @@ pub fn functions() -> Vec<u8> {
         type_len,
         strings.len() as u32,
     ];
-    let words = header.iter().chain(&types);
+    let words = header.iter().chain(types);
     words
         .flat_map(|w| w.to_le_bytes())
         .chain(strings.iter().copied())
