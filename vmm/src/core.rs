@@ -46,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) roll: Roll,
     pub(crate) image: Image,
     pub(crate) me: Weak<Core>,
+    #[cfg(any(test, fuzzing))]
+    pub(crate) player: crate::player::Guest,
     next_lane: AtomicU32,
 }
 
@@ -74,6 +76,8 @@ impl Core {
             roll: Roll::default(),
             image,
             me: Weak::clone(me),
+            #[cfg(any(test, fuzzing))]
+            player: crate::player::Guest::default(),
             next_lane: AtomicU32::new(0),
         }))
     }

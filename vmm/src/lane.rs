@@ -156,6 +156,8 @@ impl Lane {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
         }
+        #[cfg(any(test, fuzzing))]
+        core.player.plays(core, self.vcpu, n, arg);
         self.calls.store(turn.before + turn.next, Ordering::Relaxed);
         for _ in 0..core.config.client_spins {
             if let Some(answer) = self.look(core, &queue, n)? {

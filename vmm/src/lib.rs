@@ -43,6 +43,8 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+#[cfg(any(test, fuzzing))]
+pub mod player;
 mod programs;
 mod random;
 mod recover;

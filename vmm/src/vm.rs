@@ -100,6 +100,18 @@ impl Vm {
         })))
     }
 
+    /// One that nothing runs in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn without_machine(core: Arc<Core>) -> Self {
+        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
+        let boot_ns = 0;
+        Self(Arc::new(Running {
+            core,
+            trace,
+            boot_ns,
+        }))
+    }
+
     /// Unique in this process.
     pub fn id(&self) -> u64 {
         self.0.core.id
