@@ -368,7 +368,7 @@ fn calls_in_flight_are_retried_and_no_count_is_lost() {
                 for n in (0..u64::MAX).take_while(|_| !stop.load(Ordering::Relaxed)) {
                     again(&|| counter.run(&FRAME).map(drop));
                     done.fetch_add(1, Ordering::Relaxed);
-                    let key = (thread << 32 | n % 1000).to_ne_bytes();
+                    let key = ((thread << 32) | (n % 1000)).to_ne_bytes();
                     again(&|| hash.insert(&key, &n.to_ne_bytes()));
                     assert_eq!(hash.get(&key).unwrap(), Some(n.to_ne_bytes().to_vec()));
                 }

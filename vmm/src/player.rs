@@ -98,10 +98,10 @@ impl Guest {
         let n = turn as u32;
         let entry = queue + block::COMPLETIONS + slot(n);
         let how = script.byte();
-        let status = match how % 4 {
-            0 | 1 => 0,
-            2 => (script.number() % 4096) as i32 * -1,
-            _ => script.number() as i32,
+        let status = match how % 16 {
+            0..12 => 0,
+            15 => script.number() as i32,
+            _ => -((script.number() % 4096) as i32),
         };
         let _ = core.shared.write(entry + 4, &status.to_le_bytes());
         for word in 0..u64::from(script.byte() % 8) {
@@ -175,7 +175,7 @@ impl Player {
             objects: Vec::new(),
             played: Played::default(),
         };
-        while !game.over() && game.played.calls < 64 {
+        while !game.over() && vm.fault().is_none() && game.played.calls < 64 {
             game.step();
         }
         let mut played = game.played;
