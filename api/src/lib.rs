@@ -34,6 +34,7 @@ pub mod hex;
 mod map;
 pub mod object;
 mod packet;
+mod pins;
 mod program;
 pub mod raw;
 mod registry;

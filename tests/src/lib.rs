@@ -1,6 +1,7 @@
 //! Shared parts of the tests that need more than one crate.
 
 pub mod attack;
+pub mod battery;
 pub mod capture;
 pub mod cases;
 pub mod fuzz;
