@@ -95,14 +95,19 @@ impl Block {
             shared.populate(self.offset, len.min(REGION));
         }
     }
-}
 
-impl Drop for Block {
-    fn drop(&mut self) {
+    /// Zeroes it.
+    pub(crate) fn clear(&self) {
         let give_back = self.room >= GIVE_BACK;
         if !(give_back && self.arena.shared.give_back(self.offset, self.room)) {
             self.arena.shared.clear(self.offset, self.room);
         }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.clear();
         self.arena.free().give(self.offset..self.offset + self.room);
     }
 }
