@@ -44,7 +44,10 @@ pub(super) fn batch<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i
     let result = match cmd {
         Cmd::MapUpdateBatch => change(call, &map, &attr, true, &mut done),
         Cmd::MapDeleteBatch => change(call, &map, &attr, false, &mut done),
-        _ if way == Way::Keys => by_keys(call, &map, &attr, &mut done),
+        _ if way == Way::Keys => {
+            let delete = cmd == Cmd::MapLookupAndDeleteBatch;
+            by_keys(call, &map, &attr, delete, &mut done)
+        }
         _ => {
             let delete = cmd == Cmd::MapLookupAndDeleteBatch;
             by_position(call, &map, &attr, delete, &mut done)
@@ -87,10 +90,8 @@ fn way(map_type: MapType, cmd: Cmd) -> Option<Way> {
             Cmd::MapLookupBatch | Cmd::MapUpdateBatch => Some(Way::Keys),
             _ => None,
         },
-        LpmTrie | HashOfMaps => match cmd {
-            Cmd::MapLookupAndDeleteBatch => None,
-            _ => Some(Way::Keys),
-        },
+        LpmTrie if cmd == Cmd::MapLookupAndDeleteBatch => None,
+        LpmTrie | HashOfMaps => Some(Way::Keys),
         _ => None,
     }
 }
@@ -222,6 +223,7 @@ fn by_keys<M: UserMemory>(
     call: &Call<'_, M>,
     map: &MapCore,
     attr: &Attr,
+    delete: bool,
     done: &mut u32,
 ) -> Result<()> {
     let (key_len, value_len) = (map.key_size(), map.value_len());
@@ -243,6 +245,9 @@ fn by_keys<M: UserMemory>(
             Ok(()) => {
                 call.write(element(attr.keys, *done, key_len), &key)?;
                 call.write(element(attr.values, *done, value_len), &value)?;
+                if delete {
+                    map.delete(&key)?;
+                }
                 *done += 1;
             }
             Err(e) if e.errno() == errno::ENOENT => {} // gone meanwhile, or empty

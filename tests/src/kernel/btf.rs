@@ -1,6 +1,6 @@
-//! The least BTF that callbacks and locks need: the kernel takes the address of a
-//! function only in programs whose functions have types, and finds a lock in a
-//! map's value by its type.
+//! The least BTF that callbacks and spin locks need: the kernel takes the address
+//! of a function only in programs whose functions have types, and finds locks in
+//! the types of map values.
 
 /// The type that [`functions`] gives every function: `static int f(void)`.
 pub const FUNCTION: u32 = 3;
@@ -22,12 +22,36 @@ pub fn functions() -> Vec<u8> {
     blob(&types, strings)
 }
 
-/// Types of key and value in [`locked`].
-pub const LOCKED: (u32, u32) = (1, 4);
+/// `int` of [`locked`].
+pub const INT: u32 = 1;
+/// `struct value` of [`locked`].
+pub const LOCKED: u32 = 3;
+
+/// A BTF blob with `struct value { int n; struct bpf_spin_lock lock; }`.
+pub fn locked() -> Vec<u8> {
+    const INT: u32 = 1 << 24;
+    const STRUCT: u32 = 4 << 24;
+    let strings = b"\0int\0bpf_spin_lock\0val\0value\0lock\0";
+    let types = [
+        [1, INT, 4].as_slice(),
+        &[1 << 24 | 32],
+        // Members are name, type and offset in bits.
+        &[5, STRUCT | 1, 4],
+        &[19, 1, 0],
+        &[23, STRUCT | 2, 8],
+        &[19, 1, 0],
+        &[29, 2, 32],
+    ]
+    .concat();
+    blob(&types, strings)
+}
+
+/// Types of key and value in [`locked_pair`].
+pub const LOCKED_PAIR: (u32, u32) = (1, 4);
 
 /// A BTF blob with a value of 24 bytes: a number, a `struct bpf_spin_lock` at
 /// offset 8, a number of 4 bytes, another.
-pub fn locked() -> Vec<u8> {
+pub fn locked_pair() -> Vec<u8> {
     const INT: u32 = 1 << 24;
     const STRUCT: u32 = 4 << 24;
     let strings = b"\0u32\0u64\0bpf_spin_lock\0v\0";

@@ -24,10 +24,10 @@ fn create(
         _ => flags,
     };
     let key = if map_type == MapType::LpmTrie { 8 } else { 4 };
-    let blob = kernel::Btf::load(&btf::locked()).unwrap();
+    let blob = kernel::Btf::load(&btf::locked_pair()).unwrap();
     let spec = MapSpec::new("m", map_type, key, VALUE, 4).flags(flags);
     let ours = vm.create_map(spec.spin_lock(LOCK)).map_err(|e| e.errno());
-    let (key_type, value_type) = btf::LOCKED;
+    let (key_type, value_type) = btf::LOCKED_PAIR;
     let theirs = kernel::Map::create(&kernel::MapSpec {
         flags,
         btf: Some((blob.as_fd(), key_type, value_type)),
