@@ -2,8 +2,8 @@
 
 use crate::error::{CallerError, Error, Result};
 use crate::packet::{self, Buffer, Place};
-use crate::redirect::Redirect;
 use crate::program::{Program, ProgramCore, Spare};
+use crate::redirect::Redirect;
 use bpf_core::uapi::ProgType;
 use bpfvisor_abi::op::run_flags;
 use bpfvisor_vmm::{Block, Packet, Run};

@@ -11,10 +11,10 @@ mod bloom;
 mod create;
 #[path = "maps_vs_kernel/devices.rs"]
 mod devices;
-#[path = "maps_vs_kernel/locks.rs"]
-mod locks;
 #[path = "maps_vs_kernel/events.rs"]
 mod events;
+#[path = "maps_vs_kernel/locks.rs"]
+mod locks;
 #[path = "maps_vs_kernel/lru.rs"]
 mod lru;
 #[path = "maps_vs_kernel/nested.rs"]

@@ -121,9 +121,10 @@ impl Map {
 
     /// The report of a VM that died.
     pub(super) fn check_alive(&self) -> Result<()> {
-        match self.core().vm.inner.vmm.fault() {
-            None => Ok(()),
-            Some(report) => Err(GuestError::Fault(report.to_string()).into()),
+        let vmm = &self.core().vm.inner.vmm;
+        match vmm.fault() {
+            Some(report) if !vmm.is_alive() => Err(GuestError::Fault(report.to_string()).into()),
+            _ => Ok(()),
         }
     }
 }
@@ -179,19 +180,7 @@ impl RingBuffer {
             std::hint::spin_loop();
         }
         // Not to be missed where the time is up before the first look.
-<<<<<<< HEAD
         deadline.is_some_and(|d| d <= Instant::now()) && self.consumer.step()
-=======
-        deadline.is_some_and(|d| d <= Instant::now()) && self.step()
-    }
-
-    fn check_alive(&self) -> Result<()> {
-        let vmm = &self.map.core().vm.inner.vmm;
-        match vmm.fault() {
-            Some(report) if !vmm.is_alive() => Err(GuestError::Fault(report.to_string()).into()),
-            _ => Ok(()),
-        }
->>>>>>> main
     }
 
     /// Says that the consumer is going to wait for the descriptor. `false` where

@@ -342,9 +342,7 @@ impl Map {
     fn no_elements(&self) -> MapError {
         match self.geo.map_type {
             MapType::Queue | MapType::Stack => MapError::invalid("queues and stacks have no keys"),
-            MapType::BloomFilter => {
-                MapError::new(errno::EOPNOTSUPP, "Bloom filters have no keys")
-            }
+            MapType::BloomFilter => MapError::new(errno::EOPNOTSUPP, "Bloom filters have no keys"),
             _ => MapError::NO_OP,
         }
     }

@@ -37,6 +37,8 @@ impl MapReader {
             Store::Hash(h) => h.mend()?,
             Store::Lpm(t) => t.mend()?,
             Store::Queue(q) => q.mend()?,
+            // Any bits make sense; a value that was being added may be missed.
+            Store::Bloom(_) => {}
             Store::Ring(r) => {
                 let records = r.mend()?;
                 return Ok(Mended { records });

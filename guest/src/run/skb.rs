@@ -96,7 +96,10 @@ fn socket(env: &Env<'_>, protocol: u32) {
     let header = env.network.get();
     let copy = |from: u64, to: u32, words: u32| {
         for i in 0..words {
-            env.ctx.set(to + i * 4, memory::load_u32(header + from + u64::from(i) * 4));
+            env.ctx.set(
+                to + i * 4,
+                memory::load_u32(header + from + u64::from(i) * 4),
+            );
         }
     };
     // Whole headers: shorter packets were refused.

@@ -154,8 +154,7 @@ impl Map {
     /// [`Map::lookup`] with flags.
     pub fn lookup_flags(&self, key: &[u8], flags: u64) -> Result<Option<Vec<u8>>> {
         let mut value = vec![0; self.value_len];
-        present(self.elem(Cmd::MapLookupElem, key, &mut value, flags))
-            .map(|p| p.map(|()| value))
+        present(self.elem(Cmd::MapLookupElem, key, &mut value, flags)).map(|p| p.map(|()| value))
     }
 
     /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`: `None` for ENOENT.

@@ -62,7 +62,13 @@ fn redirect_map() {
                 for flags in flags {
                     program.set("in", &[0; 4], &words(&[key, flags]));
                     let out = program.run(&format!("{key:#x}, {flags:#x}"), &udp(4, 60), &[]);
-                    sent += usize::from(matches!(out, Outcome::Ran { retval: REDIRECT, .. }));
+                    sent += usize::from(matches!(
+                        out,
+                        Outcome::Ran {
+                            retval: REDIRECT,
+                            ..
+                        }
+                    ));
                 }
             }
         }
@@ -75,7 +81,10 @@ fn redirect_map() {
 fn redirect_to_interfaces() {
     let duel = Duel::new();
     let calls = [
-        ("bpf_redirect", "r1 = *(u64 *)(r8 +0)\nr2 = *(u64 *)(r8 +8)\n"),
+        (
+            "bpf_redirect",
+            "r1 = *(u64 *)(r8 +0)\nr2 = *(u64 *)(r8 +8)\n",
+        ),
         (
             "bpf_redirect_peer",
             "r1 = *(u64 *)(r8 +0)\nr2 = *(u64 *)(r8 +8)\n",

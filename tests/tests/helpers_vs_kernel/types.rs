@@ -87,9 +87,17 @@ fn what_cgroup_programs_may_return() {
     kernel::require().unwrap();
     let vm = vm();
     let bodies = [
-        "r0 = 0", "r0 = 1", "r0 = 2", "r0 = 3", "r0 = 4", "r0 = -1", "r0 = r1",
-        "r0 = *(u32 *)(r1 +0)", "r0 = *(u32 *)(r1 +0)\nr0 &= 1",
-        "r0 = *(u32 *)(r1 +0)\nr0 &= 3", "r0 = *(u32 *)(r1 +0)\nr0 &= 7",
+        "r0 = 0",
+        "r0 = 1",
+        "r0 = 2",
+        "r0 = 3",
+        "r0 = 4",
+        "r0 = -1",
+        "r0 = r1",
+        "r0 = *(u32 *)(r1 +0)",
+        "r0 = *(u32 *)(r1 +0)\nr0 &= 1",
+        "r0 = *(u32 *)(r1 +0)\nr0 &= 3",
+        "r0 = *(u32 *)(r1 +0)\nr0 &= 7",
     ];
     for attach in [0, 1, 2, 3, 50] {
         for body in bodies {

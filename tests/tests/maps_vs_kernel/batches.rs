@@ -180,7 +180,10 @@ fn every_type_as_the_kernel() {
         same("update", two.update(GIVEN, 0));
         found("lookup", two.lookup(false));
         for flags in [1, 2, 4, 8, 1 << 40] {
-            same(&format!("update, flags {flags:#x}"), two.update(GIVEN, flags));
+            same(
+                &format!("update, flags {flags:#x}"),
+                two.update(GIVEN, flags),
+            );
         }
         same("update of too many", two.update(MAX + 3, 0));
         found("lookup when full", two.lookup(false));

@@ -43,9 +43,15 @@ fn every_operation_as_the_kernel() {
     let take = ours.lookup_and_delete(&[]).map(drop);
     let theirs_take = theirs.lookup_and_delete(&[]).map(drop).map_err(|e| e.errno);
     assert_eq!(none(take), theirs_take, "take");
-    assert_eq!(none(ours.remove(&[])), theirs.delete(&[]).map_err(|e| e.errno));
+    assert_eq!(
+        none(ours.remove(&[])),
+        theirs.delete(&[]).map_err(|e| e.errno)
+    );
     let next = ours.next_key(None).map(drop);
-    assert_eq!(none(next), theirs.next_key(None).map(drop).map_err(|e| e.errno));
+    assert_eq!(
+        none(next),
+        theirs.next_key(None).map(drop).map_err(|e| e.errno)
+    );
     for n in 0..20u64 {
         assert!(ours.may_contain(&n.to_ne_bytes()).unwrap());
     }
@@ -64,7 +70,11 @@ fn every_operation_as_the_kernel() {
             }
         }
     }
-    for helper in ["bpf_map_pop_elem", "bpf_map_lookup_elem", "bpf_map_delete_elem"] {
+    for helper in [
+        "bpf_map_pop_elem",
+        "bpf_map_lookup_elem",
+        "bpf_map_delete_elem",
+    ] {
         let a = program(ours.as_raw_fd(), helper, 1, 0);
         let b = program(theirs.as_raw_fd(), helper, 1, 0);
         assert!(vm.load(ProgramSpec::xdp(a)).is_err(), "{helper}");
@@ -90,7 +100,10 @@ fn few_false_claims() {
             assert!((0..1000).all(|n| map.may_contain(&value(n)).unwrap()));
             let claims = (1000..11_000).filter(|&n| map.may_contain(&value(n)).unwrap());
             let claims = claims.count();
-            assert!(claims <= most, "{hashes} hashes of {size}: {claims} of 10000");
+            assert!(
+                claims <= most,
+                "{hashes} hashes of {size}: {claims} of 10000"
+            );
         }
     }
 }

@@ -52,8 +52,13 @@ fn maps_of_interfaces_and_cpus() {
                 let op = rng.below(6);
                 let (a, b) = match op {
                     0..=2 => (
-                        ours.update(&key, &value, flags).map(|()| None).map_err(|e| e.errno()),
-                        theirs.update(&key, &value, flags).map(|()| None).map_err(|e| e.errno),
+                        ours.update(&key, &value, flags)
+                            .map(|()| None)
+                            .map_err(|e| e.errno()),
+                        theirs
+                            .update(&key, &value, flags)
+                            .map(|()| None)
+                            .map_err(|e| e.errno),
                     ),
                     3 => (
                         ours.remove(&key).map(|()| None).map_err(|e| e.errno()),

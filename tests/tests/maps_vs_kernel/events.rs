@@ -52,7 +52,11 @@ fn errno_as_the_kernels() {
     }
     for key in [0u32, 3, 4, u32::MAX].map(u32::to_ne_bytes) {
         let a = none(ours.get(&key).map(drop));
-        assert_eq!(a, theirs.lookup(&key).map(drop).map_err(|e| e.errno), "{key:?}");
+        assert_eq!(
+            a,
+            theirs.lookup(&key).map(drop).map_err(|e| e.errno),
+            "{key:?}"
+        );
         let a = none(ours.remove(&key));
         assert_eq!(a, theirs.delete(&key).map_err(|e| e.errno), "{key:?}");
         let a = none(ours.lookup_and_delete(&key).map(drop));
@@ -62,7 +66,11 @@ fn errno_as_the_kernels() {
         assert_eq!(a, theirs.next_key(Some(&key)).map_err(|e| e.errno));
     }
     for kind in [ProgType::Xdp, ProgType::SchedCls, ProgType::SocketFilter] {
-        let make = if kind == ProgType::Xdp { sender } else { skb_sender };
+        let make = if kind == ProgType::Xdp {
+            sender
+        } else {
+            skb_sender
+        };
         for len in [0, 1, 50, 64, 65, 0xf_ffff] {
             for index in [0, 3, 4, OWN - 1, OWN, 1 << 52, 1 << 63] {
                 let flags = len << 32 | index;

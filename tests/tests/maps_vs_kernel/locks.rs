@@ -14,11 +14,7 @@ use std::time::{Duration, Instant};
 const VALUE: u32 = 24;
 const LOCK: u32 = 8;
 
-fn create(
-    vm: &Vm,
-    map_type: MapType,
-    flags: u32,
-) -> (Result<Map, i32>, Result<kernel::Map, i32>) {
+fn create(vm: &Vm, map_type: MapType, flags: u32) -> (Result<Map, i32>, Result<kernel::Map, i32>) {
     let flags = match map_type {
         MapType::LpmTrie => flags | map_flags::NO_PREALLOC,
         _ => flags,
@@ -48,7 +44,12 @@ fn only_some_types_take_locks() {
         MapType::LruHash,
         MapType::LruPercpuHash,
     ] {
-        for flags in [0, map_flags::RDONLY_PROG, map_flags::WRONLY_PROG, map_flags::RDONLY] {
+        for flags in [
+            0,
+            map_flags::RDONLY_PROG,
+            map_flags::WRONLY_PROG,
+            map_flags::RDONLY,
+        ] {
             let (ours, theirs) = create(&vm, map_type, flags);
             assert_eq!(
                 ours.map(drop),
@@ -75,8 +76,13 @@ fn locked_values_from_outside() {
             let op = rng.below(4);
             let (a, b) = match op {
                 0 => (
-                    ours.update(&key, &value, flags).map(|()| None).map_err(|e| e.errno()),
-                    theirs.update(&key, &value, flags).map(|()| None).map_err(|e| e.errno),
+                    ours.update(&key, &value, flags)
+                        .map(|()| None)
+                        .map_err(|e| e.errno()),
+                    theirs
+                        .update(&key, &value, flags)
+                        .map(|()| None)
+                        .map_err(|e| e.errno),
                 ),
                 1 => {
                     let mut out = vec![0; VALUE as usize];
@@ -164,7 +170,11 @@ fn a_locked_copy_is_whole() {
                 while !stop.load(Relaxed) {
                     let data = &[0; 64];
                     let repeat = 1000;
-                    let run = TestRun { data, repeat, ..TestRun::default() };
+                    let run = TestRun {
+                        data,
+                        repeat,
+                        ..TestRun::default()
+                    };
                     program.test_run(&run).unwrap();
                     runs += u64::from(repeat);
                 }

@@ -94,7 +94,9 @@ fn hot_and_new_keys_stay() {
         for flags in [0, map_flags::NO_COMMON_LRU] {
             let ours = MapSpec::new("m", map_type, 4, 8, CAPACITY).flags(flags);
             let ours = vm.create_map(ours).unwrap();
-            let program = vm.load(ProgramSpec::xdp(toucher(ours.as_raw_fd()))).unwrap();
+            let program = vm
+                .load(ProgramSpec::xdp(toucher(ours.as_raw_fd())))
+                .unwrap();
             let most = ours.max_entries() as usize;
             let ours = churn(&Ours(ours, program));
             let spec = kernel::MapSpec::new(map_type, 4, 8, CAPACITY).flags(flags);
