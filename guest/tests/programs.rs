@@ -48,13 +48,14 @@ fn a_batch_runs_every_packet() {
             .iter()
             .map(|&n| w.packet(&vec![0; n]))
             .collect();
+        const STEP: u64 = size_of::<Packet>() as u64;
         let at = w.alloc(4096);
         for (i, p) in packets.iter().enumerate() {
-            w.shared.write(at + i as u64 * 32, *p).unwrap();
+            w.shared.write(at + i as u64 * STEP, *p).unwrap();
         }
         let c = w.call(code::RUN_BATCH, [p.into(), at, 3, 0, 0, 0, 0]);
         assert_eq!((c.status, c.val[0]), (0, 3));
-        let done: Vec<Packet> = (0..3).map(|i| w.read(at + i * 32)).collect();
+        let done: Vec<Packet> = (0..3).map(|i| w.read(at + i * STEP)).collect();
         assert_eq!(
             done.iter().map(|d| d.status).collect::<Vec<_>>(),
             [0, -errno::EINVAL as i16, 0]
