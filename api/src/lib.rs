@@ -35,6 +35,7 @@ mod map;
 pub mod object;
 mod packet;
 mod pins;
+mod pool;
 mod program;
 pub mod raw;
 mod registry;
@@ -49,6 +50,7 @@ pub use bpfvisor_vmm::{Loss, Paused, Recovery, RecoveryLimit, RecoveryReport, Vm
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
+pub use pool::VmPool;
 pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};
 pub use spec::{MapSpec, ProgramSpec};

@@ -1,6 +1,7 @@
 //! A virtual machine, and what it is to be like.
 
 use crate::error::{CallerError, Error, GuestError, HostError, Rejection, Result};
+use crate::pool::VmPool;
 use crate::registry::Registry;
 use crate::stats::Stats;
 use bpfvisor_vmm::{
@@ -126,6 +127,17 @@ impl VmBuilder {
                 stats: Stats::default(),
             }),
         })
+    }
+}
+
+impl VmBuilder {
+    /// Keeps this many booted VMs of these settings ready. One is booted at once,
+    /// the others in the background.
+    ///
+    /// # Errors
+    /// As [`VmBuilder::boot`].
+    pub fn pool(self, ready: usize) -> Result<VmPool> {
+        VmPool::new(self, ready)
     }
 }
 

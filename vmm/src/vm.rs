@@ -27,8 +27,13 @@ use crate::roll::Origin;
 use crate::shared::SharedMemory;
 use crate::trace;
 
-/// How much of a map's storage is taken from the host when the map is created.
-const POPULATED: u64 = 2 << 20;
+/// How much of a map's storage is taken from the host when the map is created, at
+/// most; the rest when it is used, which is slower and in small pages.
+const POPULATED: u64 = 256 << 20;
+/// And of a map with `BPF_F_NO_PREALLOC`.
+const POPULATED_ON_DEMAND: u64 = 1 << 20;
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: u32 = 1;
 
 /// Counters since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,7 +173,10 @@ impl Vm {
     ) -> Result<Arc<Object>, CallError> {
         record.storage = storage.offset();
         record.storage_len = storage.len();
-        storage.populate(POPULATED);
+        storage.populate(match record.flags & NO_PREALLOC {
+            0 => POPULATED,
+            _ => POPULATED_ON_DEMAND,
+        });
         let sent = self.alloc(size_of::<MapRecord>() as u64, 64)?;
         self.shared().write(sent.offset(), record.as_bytes())?;
         let core = &self.0.core;
