@@ -9,6 +9,7 @@ pub mod generate;
 pub mod kernel;
 pub mod kernel_object;
 pub mod oracle;
+pub mod targets;
 
 /// The project's root folder.
 pub fn root() -> &'static std::path::Path {

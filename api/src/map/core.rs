@@ -96,7 +96,8 @@ impl MapCore {
 
     fn links(&self) -> Arc<link::Links> {
         // They are there as long as the object.
-        (self.info.links.upgrade()).unwrap_or_else(|| Arc::new(link::Links::new(self.map_type())))
+        let none = || Arc::new(link::Links::new(*self.geometry(), 0, None));
+        self.info.links.upgrade().unwrap_or_else(none)
     }
 
     /// EPERM where the map may not be read from outside.
@@ -229,7 +230,9 @@ impl MapCore {
         let vm = &self.vm.inner;
         view::freeze(&self.info, || {
             self.call(vm, code::MAP_FREEZE, [handle, 0, 0, 0, 0, 0, 0], "freeze")
-        })
+        })?;
+        self.links().freeze(&self.object);
+        Ok(())
     }
 
     /// One request for many elements. Keys and values are as long as `count`
