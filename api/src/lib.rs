@@ -31,6 +31,7 @@
 mod error;
 mod fixup;
 pub mod hex;
+mod hosted;
 mod map;
 pub mod object;
 mod packet;
@@ -41,6 +42,7 @@ pub mod raw;
 mod redirect;
 mod registry;
 mod run;
+mod source;
 mod spec;
 mod stats;
 mod vm;
@@ -57,6 +59,7 @@ pub use pool::VmPool;
 pub use program::{LoadInfo, Program};
 pub use redirect::Redirect;
 pub use run::{RunOutput, TestRun};
+pub use source::{Link, PacketSource};
 pub use spec::{MapSpec, ProgramSpec};
 pub use vm::{Vm, VmBuilder};
 

@@ -21,6 +21,7 @@ pub use view::ArrayView;
 pub(crate) use self::core::{Batch, MapCore};
 
 use crate::error::Result;
+use crate::raw::MapTypes;
 use crate::vm::Vm;
 use bpf_core::map::Geometry;
 use bpf_core::uapi::{MapType, elem_flags, errno};
@@ -55,6 +56,7 @@ pub(crate) struct MapInfo {
     pub geometry: Geometry,
     /// Offset of a `struct bpf_spin_lock` in the value.
     pub spin_lock: Option<u32>,
+    pub types: Option<MapTypes>,
     pub frozen: AtomicBool,
     /// Writable views of it.
     writers: AtomicU32,

@@ -63,6 +63,7 @@ impl Vm {
             name: spec.name,
             spin_lock: spec.spin_lock_off,
             geometry,
+            types: spec.types,
             frozen: AtomicBool::new(false),
             writers: AtomicU32::new(0),
             links: Arc::downgrade(&links),
