@@ -222,7 +222,7 @@ fn thousands_come_and_go() {
     let before = open_fds();
     let limit = getrlimit(Resource::Nofile);
     let more = limit.maximum.map_or(16384, |m| m.min(16384));
-    let mut raised = limit.clone();
+    let mut raised = limit;
     raised.current = Some(more);
     setrlimit(Resource::Nofile, raised).unwrap();
     let many = (more as usize / 3).min(4000);
@@ -255,14 +255,14 @@ fn running_out_leaves_nothing() {
     let limit = getrlimit(Resource::Nofile);
     // Room for one more, at most: an object takes two.
     for room in 0..2 {
-        let mut low = limit.clone();
+        let mut low = limit;
         low.current = Some(1 + lowest_free() + room);
         setrlimit(Resource::Nofile, low).unwrap();
         let map = vm.create_map(MapSpec::array("m", 8, 1));
         let insns = [0xb7u8, 0x95].map(|op| bpfvisor::insn::Insn::new(op, 0, 0, 0, 0));
         let program = vm.load(ProgramSpec::xdp(insns));
         let loaded = reads(&keeper);
-        setrlimit(Resource::Nofile, limit.clone()).unwrap();
+        setrlimit(Resource::Nofile, limit).unwrap();
         for e in [map.err(), program.err(), loaded.err()] {
             assert_eq!(e.expect("there was a descriptor left").errno(), 24);
         }
