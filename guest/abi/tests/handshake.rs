@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 //! Every order of host and guest, as far as loom's memory model goes: no wake-up is
 //! lost (else both would sleep, which loom finds), no message is lost, doubled or
 //! seen half written.
