@@ -168,6 +168,25 @@ pub enum GuestError {
     /// The vCPU faulted or the runtime panicked.
     #[error("the guest failed: {0} (the host is unharmed; build a new VM)")]
     Fault(String),
+    /// It failed in this call, and the VM is rebuilt
+    /// ([`VmBuilder::recovery`](crate::VmBuilder::recovery)). The same call may
+    /// well fail again.
+    #[error("the guest failed: {fault} (the host is unharmed; the VM is being rebuilt, {maps})")]
+    Rebuilt {
+        /// What happened.
+        fault: String,
+        /// What becomes of the maps.
+        maps: &'static str,
+    },
+    /// It failed in another call while this one was under way, and the VM is
+    /// rebuilt. This call may or may not have had an effect; it can be made again.
+    #[error("the VM died meanwhile ({fault}) and is being rebuilt, {maps}: try again")]
+    Lost {
+        /// What happened.
+        fault: String,
+        /// What becomes of the maps.
+        maps: &'static str,
+    },
     /// The VM is no longer usable after an earlier fault.
     #[error("the VM is stopped after an earlier fault: {0}")]
     Dead(String),
@@ -184,9 +203,16 @@ impl Error {
             Self::Caller(e) => e.errno(),
             Self::Program(r) => r.errno,
             Self::Guest(GuestError::Protocol(_)) => EPROTO,
+            Self::Guest(GuestError::Lost { .. }) => EAGAIN,
             Self::Guest(_) => EIO,
             Self::Timeout(_) => ETIMEDOUT,
         }
+    }
+
+    /// Whether the call failed through no fault of its own and can be made again
+    /// (EAGAIN): another call's program took the VM down, which is being rebuilt.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Guest(GuestError::Lost { .. }))
     }
 
     pub(crate) fn argument(what: impl Into<String>) -> Self {

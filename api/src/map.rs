@@ -62,7 +62,7 @@ pub(crate) struct MapInfo {
 }
 
 impl Map {
-    fn new(core: MapCore, fd: OwnedFd) -> Self {
+    pub(crate) fn new(core: MapCore, fd: OwnedFd) -> Self {
         Self {
             inner: Arc::new(MapInner { core, fd }),
         }

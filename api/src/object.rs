@@ -2,12 +2,15 @@
 //!
 //! The conventions are libbpf's: a section's name says the type of the programs
 //! in it, `.maps` holds BTF-described maps, `maps` legacy ones, and global
-//! variables live in array maps named after their section. CO-RE relocations
-//! keep what the compiler computed: the context structures here are those of
-//! Linux's uapi, which don't move.
+//! variables live in array maps named after their section. Of CO-RE relocations
+//! only questions about existence are answered anew (a type that a VM does not
+//! have does not exist); the rest keeps what the compiler computed, since the
+//! structures that a program shares with a VM are Linux's uapi and don't move.
 
 pub(crate) mod btf;
+mod core;
 mod elf;
+mod kconfig;
 mod link;
 mod load;
 mod maps;
@@ -103,13 +106,16 @@ impl ObjectFile {
             Some(s) => Btf::parse(s.data)?,
             None => Btf::default(),
         };
-        let maps = maps::collect(&elf, &btf)?;
+        let mut maps = maps::collect(&elf, &btf)?;
+        let kconfig = kconfig::collect(&elf, &btf, &mut maps)?;
         let functions = link::functions(&elf)?;
         let linker = Linker {
             elf: &elf,
             btf: &btf,
             functions: &functions,
             maps: &maps,
+            kconfig: &kconfig,
+            answers: &core::answers(&elf, &btf)?,
         };
         let programs = programs(&linker);
         Ok(Self {
@@ -128,7 +134,7 @@ impl ObjectFile {
             name: &p.name,
             section: &p.section,
             prog_type: p.meaning.map(|m| m.prog_type),
-            autoload: p.meaning.is_some_and(|m| m.autoload),
+            autoload: section::autoload(&p.section),
         })
     }
 

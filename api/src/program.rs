@@ -95,10 +95,7 @@ impl Vm {
     #[doc(alias = "BPF_PROG_LOAD")]
     pub fn load(&self, spec: ProgramSpec<'_>) -> Result<Program> {
         let (core, fd) = self.new_program(spec)?;
-        let spare = Spare::default();
-        Ok(Program {
-            inner: Arc::new(ProgramInner { core, fd, spare }),
-        })
+        Ok(Program::new(core, fd))
     }
 
     /// [`Vm::load`], with the result in parts.
@@ -274,6 +271,13 @@ impl LoadInfo {
 }
 
 impl Program {
+    pub(crate) fn new(core: ProgramCore, fd: OwnedFd) -> Self {
+        let spare = Spare::default();
+        Self {
+            inner: Arc::new(ProgramInner { core, fd, spare }),
+        }
+    }
+
     /// Its type.
     pub fn prog_type(&self) -> ProgType {
         self.core().prog_type()
@@ -328,14 +332,7 @@ impl ProgramCore {
     /// no program, EXDEV for one of another VM.
     pub fn from_fd(vm: &Vm, fd: RawFd) -> Result<Self> {
         let object = vm.object(fd, Kind::Program)?;
-        match vm.inner.registry.get(object.handle()) {
-            Some(Known::Program(info)) => Ok(Self {
-                vm: vm.clone(),
-                object,
-                info,
-            }),
-            _ => Err(Error::argument(format!("fd {fd} is not a program"))),
-        }
+        Self::of(vm, object).ok_or_else(|| Error::argument(format!("fd {fd} is not a program")))
     }
 
     pub fn prog_type(&self) -> ProgType {

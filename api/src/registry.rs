@@ -5,13 +5,15 @@
 use crate::map::MapInfo;
 use crate::program::ProgramInfo;
 use bpfvisor_vmm::Object;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Entries>,
+    /// Names of objects, which keep them alive.
+    pins: Mutex<BTreeMap<String, Arc<Object>>>,
     map_ids: AtomicU32,
     program_ids: AtomicU32,
 }
@@ -87,5 +89,34 @@ impl Registry {
         entries.sweep_at = entries.by_handle.len() * 2;
         drop(entries);
         drop(dead);
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Object>>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives an object a name; false where it is taken.
+    pub fn pin(&self, name: &str, object: Arc<Object>) -> bool {
+        let mut pins = self.names();
+        let free = !pins.contains_key(name);
+        if free {
+            pins.insert(name.into(), object);
+        }
+        free
+    }
+
+    /// Takes a name away. What is answered may free the object when dropped.
+    pub fn unpin(&self, name: &str) -> Option<Arc<Object>> {
+        self.names().remove(name)
+    }
+
+    /// The object of that name.
+    pub fn pinned(&self, name: &str) -> Option<Arc<Object>> {
+        self.names().get(name).cloned()
+    }
+
+    /// All names.
+    pub fn pins(&self) -> Vec<String> {
+        self.names().keys().cloned().collect()
     }
 }

@@ -1,9 +1,12 @@
 //! A virtual machine, and what it is to be like.
 
 use crate::error::{CallerError, Error, GuestError, HostError, Rejection, Result};
+use crate::pool::VmPool;
 use crate::registry::Registry;
 use crate::stats::Stats;
-use bpfvisor_vmm::{BootError, CallError, Config, FaultReport, VmStats};
+use bpfvisor_vmm::{
+    BootError, CallError, Config, FaultReport, Recovery, RecoveryLimit, RecoveryReport, VmStats,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +90,27 @@ impl VmBuilder {
         self
     }
 
+    /// What becomes of the VM after a fault of the guest (a triple fault, an error
+    /// of KVM, nonsense in the protocol, a runtime that does not answer). Unless
+    /// told, it stays dead.
+    ///
+    /// A VM that is rebuilt is the same [`Vm`]: maps and programs stay, with their
+    /// descriptors, mapped arrays and ring buffers. The call that it died of fails
+    /// with [`GuestError::Rebuilt`] (EIO), other calls that were under way fail with
+    /// [`GuestError::Lost`] (EAGAIN), later ones wait. [`Vm::recoveries`] and the log
+    /// (crate `log`) say what was lost.
+    pub fn recovery(mut self, policy: Recovery) -> Self {
+        self.config.recovery = policy;
+        self
+    }
+
+    /// How many attempts to rebuild the VM are made within which time (16 in a
+    /// minute unless told), with growing pauses between; then it stays dead.
+    pub fn recovery_limit(mut self, attempts: u32, window: Duration) -> Self {
+        self.config.recovery_limit = RecoveryLimit { attempts, window };
+        self
+    }
+
     /// Boots.
     ///
     /// # Errors
@@ -102,6 +126,17 @@ impl VmBuilder {
                 stats: Stats::default(),
             }),
         })
+    }
+}
+
+impl VmBuilder {
+    /// Keeps this many booted VMs of these settings ready. One is booted at once,
+    /// the others in the background.
+    ///
+    /// # Errors
+    /// As [`VmBuilder::boot`].
+    pub fn pool(self, ready: usize) -> Result<VmPool> {
+        VmPool::new(self, ready)
     }
 }
 
@@ -121,8 +156,8 @@ impl Vm {
         self.inner.config.vcpus
     }
 
-    /// Whether it still runs. After a fault every call fails with
-    /// [`Error::Guest`]; boot another.
+    /// Whether it still runs, or is being rebuilt. After a fault without
+    /// [`VmBuilder::recovery`] every call fails with [`Error::Guest`]; boot another.
     pub fn is_alive(&self) -> bool {
         self.inner.vmm.is_alive()
     }
@@ -131,6 +166,17 @@ impl Vm {
     /// program.
     pub fn fault(&self) -> Option<Arc<FaultReport>> {
         self.inner.vmm.fault()
+    }
+
+    /// What came of the latest times that it was rebuilt, oldest first. Waits for
+    /// one that is under way.
+    pub fn recoveries(&self) -> Vec<Arc<RecoveryReport>> {
+        self.inner.vmm.recoveries()
+    }
+
+    /// Has the VM die, as if KVM had failed: to see what comes of it.
+    pub fn inject_fault(&self, text: &str) {
+        self.inner.vmm.inject_fault(text);
     }
 
     /// Counters since boot.
@@ -146,12 +192,29 @@ impl Vm {
 }
 
 impl VmInner {
+    fn what_of_maps(&self) -> &'static str {
+        match self.config.recovery {
+            Recovery::KeepMaps => "maps that are whole keep their contents",
+            _ => "all maps are empty afterwards",
+        }
+    }
+
     /// A call's failure as an error of this crate.
     pub fn failed(&self, op: &'static str, e: CallError) -> Error {
         match e {
             CallError::Errno { errno } => CallerError::Refused { op, errno }.into(),
             CallError::TimedOut => Error::Timeout(self.config.call_timeout),
             CallError::Dead(report) => GuestError::Fault(report.to_string()).into(),
+            CallError::Failed(report) => GuestError::Rebuilt {
+                fault: report.to_string(),
+                maps: self.what_of_maps(),
+            }
+            .into(),
+            CallError::Lost(report) => GuestError::Lost {
+                fault: report.to_string(),
+                maps: self.what_of_maps(),
+            }
+            .into(),
             CallError::NoMemory { wanted } => HostError::NoMemory {
                 what: op,
                 bytes: wanted,

@@ -60,7 +60,11 @@ impl MapObject {
             timer: some(rec.timer_off),
         };
         let template = template(rt, map_type, rec.inner)?;
-        let map = Map::create(geo, region, rec.seed, fields).map_err(|e| e.errno)?;
+        let map = match rec.keep {
+            0 => Map::create(geo, region, rec.seed, fields),
+            _ => Map::attach(geo, region, rec.seed, fields),
+        };
+        let map = map.map_err(|e| e.errno)?;
         let progs = (map_type == MapType::ProgArray).then(|| ProgSlots::new(geo.max_entries));
         let header = match &progs {
             Some(p) => MapHeader {

@@ -75,7 +75,7 @@ impl Runtime {
             shared,
             boot,
             clock: Clock::new(machine),
-            objects: Table::new(boot.seed[0]),
+            objects: Table::new(boot.seed[0], boot.kept_indices),
             grace: Grace::new(boot.vcpus),
             arena,
             trampoline: AtomicU64::new(0),

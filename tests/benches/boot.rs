@@ -1,4 +1,4 @@
-//! What a VM costs: `Vm::boot` and drop beside the bare floor of KVM, which is
+//! What a VM costs: `Vm::boot`, one from a pool, and drop beside the bare floor of KVM, which is
 //! to create a VM and a vCPU, give them 2 MiB and run to the first exit.
 //!
 //!     cargo bench -p bpfvisor-tests --bench boot
@@ -18,7 +18,8 @@ const MEMORY: usize = 2 << 20;
 fn main() {
     let kvm = Kvm::new().unwrap();
     let (closing, dropping) = (Cell::new(0.0), Cell::new(0.0));
-    let mut contenders: [support::Contender<'_>; 5] = [
+    let pool = Vm::builder().pool(2).unwrap();
+    let mut contenders: [support::Contender<'_>; 6] = [
         (
             "floor: create, first exit",
             Box::new(|| {
@@ -49,6 +50,23 @@ fn main() {
                 let start = Instant::now();
                 let vm = Vm::builder().memory(16 << 20).heap(8 << 20).boot().unwrap();
                 let took = nanos(start);
+                drop(vm);
+                took
+            }),
+        ),
+        (
+            "VmPool::take",
+            Box::new(|| {
+                while pool.ready() < 2 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let start = Instant::now();
+                let vm = pool.take().unwrap();
+                let took = nanos(start);
+                // What boots in its place must not be in the others' time.
+                while pool.ready() < 2 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 drop(vm);
                 took
             }),

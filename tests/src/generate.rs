@@ -17,6 +17,7 @@ mod helpers;
 mod mutate;
 mod rng;
 
+pub use alu::CONDITIONS;
 pub use code::{Code, Label, Operand};
 pub use mutate::mutate;
 pub use rng::Rng;

@@ -27,8 +27,20 @@ impl KernelObject {
     /// # Errors
     /// Says what aya says.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_with(path, &[])
+    }
+
+    /// [`KernelObject::load`], with initial values of global variables.
+    ///
+    /// # Errors
+    /// Says what aya says.
+    pub fn load_with(path: &Path, globals: &[(&str, &[u8])]) -> Result<Self> {
         kernel::require().map_err(text)?;
-        let ebpf = EbpfLoader::new().load_file(path).map_err(text)?;
+        let mut loader = EbpfLoader::new();
+        for &(name, value) in globals {
+            loader.override_global(name, value, true);
+        }
+        let ebpf = loader.load_file(path).map_err(text)?;
         Ok(Self {
             ebpf: RefCell::new(ebpf),
         })
@@ -43,25 +55,19 @@ impl KernelObject {
         let program = ebpf
             .program_mut(name)
             .ok_or_else(|| format!("no program {name}"))?;
-        let fd = match program {
-            Program::Xdp(p) => {
-                p.load().map_err(text)?;
-                p.fd()
-                    .map_err(text)?
-                    .as_fd()
-                    .try_clone_to_owned()
-                    .map_err(text)?
-            }
-            Program::SocketFilter(p) => {
-                p.load().map_err(text)?;
-                p.fd()
-                    .map_err(text)?
-                    .as_fd()
-                    .try_clone_to_owned()
-                    .map_err(text)?
-            }
-            other => return Err(format!("{name} has type {:?}", other.prog_type())),
-        };
+        macro_rules! load {
+            ($($kind:ident),*) => {
+                match program {
+                    $(Program::$kind(p) => {
+                        p.load().map_err(text)?;
+                        let fd = p.fd().map_err(text)?.as_fd();
+                        fd.try_clone_to_owned().map_err(text)?
+                    })*
+                    other => return Err(format!("{name} has type {:?}", other.prog_type())),
+                }
+            };
+        }
+        let fd = load!(Xdp, SocketFilter, SchedClassifier);
         Ok(KernelProgram {
             program: kernel::Prog::from_fd(fd),
         })
@@ -72,16 +78,35 @@ impl KernelObject {
     /// # Errors
     /// No such map, or the kernel's error.
     pub fn entries(&self, name: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        Ok(self
+            .map(name)?
+            .entries()
+            .map_err(text)?
+            .into_iter()
+            .collect())
+    }
+
+    /// One of its maps.
+    ///
+    /// # Errors
+    /// No such map, or the kernel's error.
+    pub fn map(&self, name: &str) -> Result<kernel::Map> {
+        use aya::maps::Map::*;
         let ebpf = self.ebpf.borrow();
         let map = ebpf.map(name).ok_or_else(|| format!("no map {name}"))?;
-        let data = match map {
-            aya::maps::Map::Array(d) | aya::maps::Map::HashMap(d) => d,
-            _ => return Err(format!("map {name} is of a type not read here")),
+        let (Array(d) | HashMap(d) | LpmTrie(d) | LruHashMap(d) | PerCpuArray(d)
+        | PerCpuHashMap(d) | DevMap(d) | ProgramArray(d) | RingBuf(d)) = map
+        else {
+            return Err(format!("map {name} is of a type not known here"));
         };
-        let fd: OwnedFd = data.fd().as_fd().try_clone_to_owned().map_err(text)?;
-        let info = data.info().map_err(text)?;
-        let map = kernel::Map::from_fd(fd, info.key_size() as usize, info.value_size() as usize);
-        Ok(map.entries().map_err(text)?.into_iter().collect())
+        let fd: OwnedFd = d.fd().as_fd().try_clone_to_owned().map_err(text)?;
+        let info = d.info().map_err(text)?;
+        let per_cpu = matches!(map, PerCpuArray(_) | PerCpuHashMap(_));
+        let value = match info.value_size() as usize {
+            size if per_cpu => size.next_multiple_of(8) * kernel::possible_cpus(),
+            size => size,
+        };
+        Ok(kernel::Map::from_fd(fd, info.key_size() as usize, value))
     }
 }
 
@@ -97,6 +122,12 @@ impl KernelProgram {
     /// The kernel's.
     pub fn run(&self, packet: &[u8]) -> kernel::Result<kernel::RunOutput> {
         self.program.run(&kernel::RunSpec::data(packet))
+    }
+
+    /// Its descriptor, as program arrays take it.
+    pub fn fd(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.program.as_raw_fd()
     }
 
     /// Mean nanoseconds of one of `repeat` runs, as the kernel measures them.

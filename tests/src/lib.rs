@@ -1,6 +1,7 @@
 //! Shared parts of the tests that need more than one crate.
 
 pub mod attack;
+pub mod battery;
 pub mod capture;
 pub mod cases;
 pub mod fuzz;
@@ -8,6 +9,7 @@ pub mod generate;
 pub mod kernel;
 pub mod kernel_object;
 pub mod oracle;
+pub mod targets;
 
 /// The project's root folder.
 pub fn root() -> &'static std::path::Path {

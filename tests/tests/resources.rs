@@ -22,7 +22,7 @@ fn objects_match_their_sources() {
         .unwrap();
     assert!(built.success(), "resources/build.sh failed");
     let mut compared = 0;
-    for folder in ["programs", "bench"] {
+    for folder in ["programs", "bench", "objects"] {
         for entry in std::fs::read_dir(out.path().join(folder))
             .unwrap()
             .flatten()

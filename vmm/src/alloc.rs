@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bpfvisor_abi::layout::{self, LOW_SHARED};
+use bpfvisor_abi::layout::{self, LOW_SHARED, REGION};
 
 use crate::free_list::{End, FreeList};
 use crate::shared::SharedMemory;
@@ -34,9 +34,11 @@ impl Arena {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A block anywhere, from the top, where packets can't go.
+    /// A block anywhere, from the top, where packets can't go. Large ones begin
+    /// with a region, for the sake of huge pages.
     pub(crate) fn alloc(self: &Arc<Self>, len: u64, align: u64) -> Option<Block> {
-        self.take(len, align, End::Top)
+        let whole = (len >= REGION).then(|| self.take(len, align.max(REGION), End::Top));
+        whole.flatten().or_else(|| self.take(len, align, End::Top))
     }
 
     /// A block that a packet's 32-bit pointers reach.
@@ -85,18 +87,27 @@ impl Block {
     }
 
     /// Takes the first `len` bytes from the host now, which spares the guest the
-    /// cost of touching them first.
+    /// cost of touching them first: in huge pages, if that is a region or more and
+    /// the host can.
     pub fn populate(&self, len: u64) {
-        self.arena.shared.populate(self.offset, len.min(self.len));
+        let (shared, len) = (&self.arena.shared, len.min(self.len));
+        if len < REGION || !shared.populate_huge(self.offset, len) {
+            shared.populate(self.offset, len.min(REGION));
+        }
+    }
+
+    /// Zeroes it.
+    pub(crate) fn clear(&self) {
+        let give_back = self.room >= GIVE_BACK;
+        if !(give_back && self.arena.shared.give_back(self.offset, self.room)) {
+            self.arena.shared.clear(self.offset, self.room);
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let give_back = self.room >= GIVE_BACK;
-        if !(give_back && self.arena.shared.give_back(self.offset, self.room)) {
-            self.arena.shared.clear(self.offset, self.room);
-        }
+        self.clear();
         self.arena.free().give(self.offset..self.offset + self.room);
     }
 }

@@ -1,7 +1,7 @@
 //! From a configuration to a running VM.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bpfvisor_abi::boot::{BootInfo, boot_flags};
 use bpfvisor_abi::{PROTOCOL_VERSION, layout};
@@ -24,24 +24,12 @@ use crate::{descriptors, paging, random};
 /// Boots `image`; on failure nothing is left behind.
 pub(crate) fn boot(config: &Config, image: &Image) -> Result<Arc<Core>, BootError> {
     let config = config.checked()?;
-    let host = Host::get()?;
-    let private = Arc::new(Private::new(Places::new(&config))?);
     let shared = Arc::new(SharedMemory::new(config.shared_bytes)?);
-    let mut crew = Crew::new(config.vcpus);
-    // KVM takes long to create its things; memory is filled meanwhile.
-    crew.start(fill((&config, host.bmi2), image, &private, &shared))?;
-    // The slots come before any vCPU: KVM waits long to change them under one.
-    let machine = Arc::new(Machine::new(host, private, Arc::clone(&shared))?);
-    for index in 1..config.vcpus {
-        let machine = Arc::clone(&machine);
-        crew.start(move || Vcpu::new(host, machine, index).map(Some))?;
-    }
-    let first = Vcpu::new(host, machine, 0)?;
-    let core = Core::new(config, shared).map_err(|source| BootError::Kvm {
+    let core = Core::new(config, image.clone(), shared).map_err(|source| BootError::Kvm {
         step: "create the doorbells",
         source,
     })?;
-    let core = Arc::new(core);
+    let (crew, first) = prepare(&core, 0)?;
     let launched = crew.launch(&core, image.entry(), first);
     if launched.is_err() {
         stop(&core);
@@ -49,18 +37,39 @@ pub(crate) fn boot(config: &Config, image: &Image) -> Result<Arc<Core>, BootErro
     launched.map(|()| core)
 }
 
+/// A machine that is ready to run: the threads of its vCPUs, and the first vCPU.
+/// The queues of shared memory are zero; handles below `kept_indices` are left
+/// for objects of an earlier life.
+pub(crate) fn prepare(core: &Arc<Core>, kept_indices: u32) -> Result<(Crew, Vcpu), BootError> {
+    let config = &core.config;
+    let host = Host::get()?;
+    let private = Arc::new(Private::new(Places::new(config))?);
+    let mut crew = Crew::new(config.vcpus);
+    // KVM takes long to create its things; memory is filled meanwhile.
+    crew.start(fill(core, &private, (host.bmi2, kept_indices)))?;
+    // The slots come before any vCPU: KVM waits long to change them under one.
+    let machine = Arc::new(Machine::new(host, private, Arc::clone(&core.shared))?);
+    for index in 1..config.vcpus {
+        let machine = Arc::clone(&machine);
+        crew.start(move || Vcpu::new(host, machine, index).map(Some))?;
+    }
+    Ok((crew, Vcpu::new(host, machine, 0)?))
+}
+
 /// The job of filling both slots.
 fn fill(
-    (config, bmi2): (&Config, bool),
-    image: &Image,
+    core: &Arc<Core>,
     private: &Arc<Private>,
-    shared: &Arc<SharedMemory>,
+    (bmi2, kept_indices): (bool, u32),
 ) -> impl FnOnce() -> Result<Option<Vcpu>, BootError> + Send + use<> {
-    let (config, image) = (config.clone(), image.clone());
-    let (private, shared) = (Arc::clone(private), Arc::clone(shared));
+    let (core, private) = (Arc::clone(core), Arc::clone(private));
     move || {
-        fill_private(&private, &image)?;
-        fill_shared(&shared, &config, bmi2)?;
+        fill_private(&private, &core.image)?;
+        let info = BootInfo {
+            kept_indices,
+            ..boot_info(&core.config, bmi2)?
+        };
+        fill_shared(&core.shared, core.config.vcpus, &info)?;
         Ok(None)
     }
 }
@@ -76,18 +85,19 @@ fn fill_private(private: &Private, image: &Image) -> Result<(), BootError> {
     Ok(())
 }
 
-fn fill_shared(shared: &SharedMemory, config: &Config, bmi2: bool) -> Result<(), BootError> {
-    shared.populate(0, layout::queue_block(config.vcpus));
-    shared
-        .set_boot_info(&boot_info(config, bmi2)?)
-        .map_err(|_| BootError::Memory {
-            step: "write the boot record",
-            source: io::ErrorKind::InvalidInput.into(),
-        })
+fn fill_shared(shared: &SharedMemory, vcpus: u32, info: &BootInfo) -> Result<(), BootError> {
+    shared.populate(0, layout::queue_block(vcpus));
+    shared.set_boot_info(info).map_err(|_| BootError::Memory {
+        step: "write the boot record",
+        source: io::ErrorKind::InvalidInput.into(),
+    })
 }
 
-/// Ends all vCPU threads.
+/// Ends all vCPU threads, for good.
 pub(crate) fn stop(core: &Core) {
+    core.life.no_more();
+    // Whoever is rebuilding it comes first.
+    let _history = core.history.lock().unwrap_or_else(PoisonError::into_inner);
     core.die(FaultReport::plain(Cause::Shutdown, 0, ""));
     core.lanes.iter().for_each(Lane::join);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bpfvisor_abi::layout;
 
 use crate::error::BootError;
+use crate::recover::{Recovery, RecoveryLimit};
 
 /// Size and behaviour of a VM. [`Config::default`] suits a service that runs
 /// packet programs.
@@ -29,6 +30,10 @@ pub struct Config {
     pub verifier_off: bool,
     /// Programs are interpreted, not compiled.
     pub interpret: bool,
+    /// What becomes of the VM should it die.
+    pub recovery: Recovery,
+    /// How often that may happen.
+    pub recovery_limit: RecoveryLimit,
 }
 
 impl Default for Config {
@@ -42,6 +47,8 @@ impl Default for Config {
             guest_idle_polls: 20_000,
             verifier_off: false,
             interpret: false,
+            recovery: Recovery::None,
+            recovery_limit: RecoveryLimit::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! of shared memory never lose the ground under their feet.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use bpfvisor_abi::ring::Completion;
@@ -14,10 +14,14 @@ use crate::bell::Bells;
 use crate::config::Config;
 use crate::error::CallError;
 use crate::fault::{Cause, FaultReport};
+use crate::image::Image;
 use crate::lane::{Lane, Turn};
+use crate::life::Life;
 use crate::object::Grave;
 use crate::programs::Programs;
+use crate::recover::History;
 use crate::rest::Rest;
+use crate::roll::Roll;
 use crate::shared::SharedMemory;
 
 #[derive(Debug)]
@@ -35,15 +39,27 @@ pub(crate) struct Core {
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
     pub(crate) rest: Rest,
-    death: OnceLock<Arc<FaultReport>>,
+    pub(crate) life: Life,
+    /// Held by whoever rebuilds it.
+    pub(crate) history: Mutex<History>,
+    /// What is needed to rebuild it.
+    pub(crate) roll: Roll,
+    pub(crate) image: Image,
+    pub(crate) me: Weak<Core>,
+    #[cfg(any(test, fuzzing))]
+    pub(crate) player: crate::player::Guest,
     next_lane: AtomicU32,
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, shared: Arc<SharedMemory>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        config: Config,
+        image: Image,
+        shared: Arc<SharedMemory>,
+    ) -> std::io::Result<Arc<Self>> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let lanes = (0..config.vcpus).map(Lane::new).collect::<Result<_, _>>()?;
-        Ok(Self {
+        Ok(Arc::new_cyclic(|me| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             arena: Arc::new(Arena::new(Arc::clone(&shared), config.vcpus)),
             config,
@@ -55,37 +71,68 @@ impl Core {
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
             rest: Rest::default(),
-            death: OnceLock::new(),
+            life: Life::default(),
+            history: Mutex::default(),
+            roll: Roll::default(),
+            image,
+            me: Weak::clone(me),
+            #[cfg(any(test, fuzzing))]
+            player: crate::player::Guest::default(),
             next_lane: AtomicU32::new(0),
-        })
+        }))
     }
 
     /// Why it died, if it did.
-    #[inline]
-    pub(crate) fn fault(&self) -> Option<&Arc<FaultReport>> {
-        self.death.get()
+    pub(crate) fn fault(&self) -> Option<Arc<FaultReport>> {
+        self.life.fault()
     }
 
+    /// For a call that was not sent yet.
     #[inline]
     pub(crate) fn check_alive(&self) -> Result<(), CallError> {
-        match self.death.get() {
-            None => Ok(()),
-            Some(report) => Err(CallError::Dead(Arc::clone(report))),
+        self.check_alive_under(None)
+    }
+
+    /// For a call that is under way on a vCPU. Whoever holds its lane keeps the VM
+    /// from being rebuilt, so that no death goes unnoticed.
+    #[inline]
+    pub(crate) fn check_alive_under(&self, vcpu: Option<u32>) -> Result<(), CallError> {
+        if self.life.is_dead() {
+            return Err(self.ended(vcpu));
+        }
+        Ok(())
+    }
+
+    /// What a call is told whose VM has died.
+    #[cold]
+    fn ended(&self, vcpu: Option<u32>) -> CallError {
+        let gone = || Arc::new(FaultReport::plain(Cause::Shutdown, 0, ""));
+        let report = self.fault().unwrap_or_else(gone);
+        if !self.is_recoverable() {
+            CallError::Dead(report)
+        } else if vcpu == Some(report.vcpu) {
+            CallError::Failed(report)
+        } else {
+            CallError::Lost(report)
         }
     }
 
     /// Declares the VM dead; the first report stands. Stops all vCPUs and wakes
-    /// all callers.
+    /// all callers. Gives what the call on the report's vCPU is told.
     #[cold]
     pub(crate) fn die(&self, report: FaultReport) -> CallError {
-        let report = Arc::clone(self.death.get_or_init(|| Arc::new(self.blame(report))));
+        let vcpu = report.vcpu;
+        let (_, new) = self.life.end(|| self.blame(report));
         for lane in &self.lanes {
             lane.done.ring();
             lane.wake.ring();
             lane.interrupt();
         }
         self.bells.ring_all();
-        CallError::Dead(report)
+        if new && self.is_recoverable() {
+            self.recover_soon();
+        }
+        self.ended(Some(vcpu))
     }
 
     /// Adds program and instruction to a report.
@@ -132,10 +179,13 @@ impl Core {
 
     /// Runs `work` with a lane, then buries what was dropped meanwhile.
     #[inline]
-    pub(crate) fn with_lane<T>(
+    pub(crate) fn with_lane<T, E: From<CallError>>(
         &self,
-        work: impl FnOnce(&Lane, &mut Turn) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
+        work: impl FnOnce(&Lane, &mut Turn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.life.is_dead() && self.is_recoverable() {
+            self.recover();
+        }
         let (lane, mut turn) = self.lane()?;
         let result = work(lane, &mut turn);
         drop(turn);

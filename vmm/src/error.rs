@@ -87,6 +87,13 @@ pub enum CallError {
     /// The VM is dead: of this, or of an earlier fault.
     #[error("the VM is dead: {0}")]
     Dead(Arc<FaultReport>),
+    /// The VM died of this call, and is rebuilt ([`Recovery`](crate::Recovery)).
+    #[error("{0}; the VM is being rebuilt")]
+    Failed(Arc<FaultReport>),
+    /// The VM died of another call while this one was under way, and is rebuilt.
+    /// The call may or may not have had an effect; it can be made again.
+    #[error("the VM died meanwhile, and is being rebuilt ({0}): the call can be made again")]
+    Lost(Arc<FaultReport>),
     /// No shared memory left for this request.
     #[error("{wanted} bytes of shared memory can't be had")]
     NoMemory {
@@ -113,7 +120,8 @@ impl CallError {
         match self {
             Self::Errno { errno } | Self::Os { errno, .. } => *errno,
             Self::TimedOut => libc::ETIMEDOUT,
-            Self::Dead(_) => libc::EIO,
+            Self::Dead(_) | Self::Failed(_) => libc::EIO,
+            Self::Lost(_) => libc::EAGAIN,
             Self::NoMemory { .. } => libc::ENOMEM,
             Self::Invalid(_) => libc::EINVAL,
         }

@@ -20,7 +20,9 @@ pub(crate) struct Host {
     pub(crate) cpuid: CpuId,
     /// Bits that XCR0 may have.
     pub(crate) xcr0: u64,
-    /// Whether it has BMI2.
+    /// Whether the processor has BMI2. It is the processor that is asked, not
+    /// KVM, which may leave it out of what it offers: nothing can take these
+    /// instructions from code that runs natively, and they need no state.
     pub(crate) bmi2: bool,
 }
 
@@ -69,12 +71,12 @@ impl Host {
             step: "install the kick's signal handler",
             source,
         })?;
-        let (xcr0, bmi2) = (supported_xcr0(&cpuid), supported_bmi2(&cpuid));
+        let xcr0 = supported_xcr0(&cpuid);
         Ok(Self {
             kvm,
             cpuid,
             xcr0,
-            bmi2,
+            bmi2: std::arch::is_x86_feature_detected!("bmi2"),
         })
     }
 }
@@ -83,11 +85,6 @@ impl Host {
 fn supported_xcr0(cpuid: &CpuId) -> u64 {
     const X87_SSE: u64 = 3;
     leaf(cpuid, 0xd).map_or(X87_SSE, |e| u64::from(e.edx) << 32 | u64::from(e.eax))
-}
-
-/// CPUID leaf 7, subleaf 0, EBX bit 8.
-fn supported_bmi2(cpuid: &CpuId) -> bool {
-    leaf(cpuid, 7).is_some_and(|e| e.ebx & 1 << 8 != 0)
 }
 
 /// Subleaf 0 of a leaf.

@@ -62,6 +62,8 @@ pub(crate) struct Lane {
 pub(crate) struct Turn {
     /// Number of the next submission.
     next: u64,
+    /// Submissions in earlier lives.
+    before: u64,
     /// Room for the packets of a batch.
     pub(crate) packets: Option<Block>,
 }
@@ -74,6 +76,13 @@ pub(crate) struct Counts {
     pub(crate) waits: u64,
     pub(crate) wakes: u64,
     pub(crate) timeouts: u64,
+}
+
+impl Turn {
+    /// Submissions are counted from 0 again, for a new guest.
+    pub(crate) fn restart(&mut self) {
+        self.before += std::mem::take(&mut self.next);
+    }
 }
 
 fn own<T>(result: Result<T, PoisonError<T>>) -> T {
@@ -147,7 +156,9 @@ impl Lane {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
         }
-        self.calls.store(turn.next, Ordering::Relaxed);
+        #[cfg(any(test, fuzzing))]
+        core.player.plays(core, self.vcpu, n, arg);
+        self.calls.store(turn.before + turn.next, Ordering::Relaxed);
         for _ in 0..core.config.client_spins {
             if let Some(answer) = self.look(core, &queue, n)? {
                 return self.checked(core, answer);
@@ -194,7 +205,7 @@ impl Lane {
         let mut kicks = 0;
         ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
-            core.check_alive()?;
+            core.check_alive_under(Some(self.vcpu))?;
             if let Some(answer) = self.look(core, queue, n)? {
                 break answer;
             }
@@ -245,6 +256,14 @@ impl Lane {
     /// The program that this vCPU was asked to run, if that was the last request.
     pub(crate) fn last_program(&self) -> Option<u32> {
         u32::try_from(self.program.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Nothing is wanted of the old vCPU any more.
+    pub(crate) fn restart(&self) {
+        self.abort.store(false, Ordering::SeqCst);
+        self.overdue.store(false, Ordering::SeqCst);
+        self.done.clear();
+        self.wake.clear();
     }
 
     pub(crate) fn set_thread(&self, thread: Option<std::thread::JoinHandle<()>>) {

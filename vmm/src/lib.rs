@@ -11,6 +11,7 @@
 //! | starting it | `host`, `boot`, `crew`, `clock` |
 //! | running it | `vcpu` (exits), `exception`, [`fault`], `signal` (the kick) |
 //! | talking to it | `lane` (one vCPU's callers, and their watchdog), `ring`, `doorbell`, `packets`, [`load`], [`shared`], `trace` |
+//! | after its death | `life`, `recover`, `restore` from the `roll` |
 //! | lifetimes | [`object`], [`alloc`] over `free_list`, `fds` |
 //!
 //! **Invariant:** nothing that the guest wrote is believed. It is read once,
@@ -34,6 +35,7 @@ mod free_list;
 mod host;
 mod image;
 mod lane;
+mod life;
 pub mod load;
 mod machine;
 mod mapping;
@@ -41,11 +43,16 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+#[cfg(any(test, fuzzing))]
+pub mod player;
 mod programs;
 mod random;
+mod recover;
 mod registers;
 mod rest;
+mod restore;
 mod ring;
+mod roll;
 pub mod shared;
 mod signal;
 mod stat;
@@ -65,6 +72,7 @@ pub use config::Config;
 pub use error::{BootError, CallError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
-pub use object::{Kind, LastClose, Object};
+pub use object::{Companion, Kept, Kind, Object};
+pub use recover::{Loss, Recovery, RecoveryLimit, RecoveryReport};
 pub use shared::SharedMemory;
 pub use vm::{Vm, VmStats};

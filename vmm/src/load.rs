@@ -10,7 +10,9 @@ use zerocopy::IntoBytes;
 use crate::alloc::Block;
 use crate::core::Core;
 use crate::error::CallError;
+use crate::lane::{Lane, Turn};
 use crate::object::{Kind, Object};
+use crate::roll::{Origin, Source};
 
 /// A program to load, its map references already turned into handles.
 #[derive(Debug)]
@@ -84,12 +86,12 @@ struct Parts {
 
 impl Parts {
     /// None if the sizes together overflow.
-    fn new(request: &LoadRequest<'_>) -> Option<Self> {
+    fn new(program: &Send<'_>) -> Option<Self> {
         let after = |at: u64, len: usize| at.checked_add(len as u64)?.checked_next_multiple_of(64);
         let insns = after(0, size_of::<LoadRecord>())?;
-        let funcs = after(insns, request.insns.len())?;
-        let log = after(funcs, size_of_val(request.global_funcs))?;
-        let end = after(log, request.log_len as usize)?;
+        let funcs = after(insns, program.insns.len())?;
+        let log = after(funcs, size_of_val(program.global_funcs))?;
+        let end = after(log, program.log_len as usize)?;
         Some(Self {
             record: 0,
             insns,
@@ -100,57 +102,87 @@ impl Parts {
     }
 }
 
-/// Loads a program; the block that carries it is gone when this returns.
+/// A program as it goes over to the guest.
+pub(crate) struct Send<'a> {
+    pub(crate) record: &'a LoadRecord,
+    pub(crate) insns: &'a [u8],
+    pub(crate) global_funcs: &'a [u32],
+    pub(crate) log_len: u32,
+}
+
+/// Loads a program.
 pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded, LoadError> {
     if request.maps.iter().any(|map| map.vm_id() != core.id) {
         return Err(CallError::Invalid("a map of another VM").into());
     }
-    let parts = Parts::new(&request).ok_or(CallError::NoMemory { wanted: u64::MAX })?;
+    let program = Send {
+        record: &request.record,
+        insns: request.insns,
+        global_funcs: request.global_funcs,
+        log_len: request.log_len,
+    };
+    let origin = || {
+        Origin::Program(Box::new(Source {
+            record: request.record,
+            insns: request.insns.into(),
+            global_funcs: request.global_funcs.into(),
+        }))
+    };
+    // Made with the lane in hand: a VM that is rebuilt knows all its objects.
+    core.with_lane(|lane, turn| {
+        let (record, log) = send(core, (lane, turn), &program)?;
+        let kind = (Kind::Program, record.handle);
+        Ok(Loaded {
+            object: Object::new(core, kind, None, request.maps, origin),
+            record,
+            log,
+        })
+    })
+}
+
+/// Has the guest load a program; gives the record as answered, and the log. The
+/// block that carries it is gone when this returns.
+pub(crate) fn send(
+    core: &Core,
+    (lane, turn): (&Lane, &mut Turn),
+    program: &Send<'_>,
+) -> Result<(LoadRecord, Vec<u8>), LoadError> {
+    let parts = Parts::new(program).ok_or(CallError::NoMemory { wanted: u64::MAX })?;
     let block = core.arena.alloc(parts.end, 64);
     let block = block.ok_or(CallError::NoMemory { wanted: parts.end })?;
     block.populate(parts.log);
-    let budget = send(core, &request, &block, &parts)?;
+    let budget = core
+        .config
+        .call_timeout
+        .saturating_add(write(core, program, &block, &parts)?);
     let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let answer = core.call(
-        code::PROG_LOAD,
-        &arg,
-        core.config.call_timeout.saturating_add(budget),
-    )?;
-    let mut record = request.record;
+    let answer = lane.call(core, turn, (code::PROG_LOAD, &arg), budget)?;
+    let mut record = *program.record;
     core.shared
         .read(block.offset() + parts.record, record.as_mut_bytes())?;
-    let log = log_text(core, &record, request.log_len, block.offset() + parts.log)?;
-    match answer.status {
-        0 => {
-            let mut offsets = vec![0u32; request.insns.len() / 8];
-            let at = block.offset() + parts.insns;
-            core.shared.read(at, offsets.as_mut_bytes())?;
-            core.programs
-                .add(&record, &request.record.name, offsets.into());
-            let object = Object::new(core, (Kind::Program, record.handle), None, request.maps);
-            Ok(Loaded {
-                object,
-                record,
-                log,
-            })
-        }
-        status => {
-            let len = (record.message_len as usize).min(record.message.len());
-            let message = String::from_utf8_lossy(&record.message[..len]).into_owned();
-            Err(LoadError::Rejected {
-                errno: -status,
-                record: Box::new(record),
-                message,
-                log,
-            })
-        }
+    let log = log_text(core, &record, program.log_len, block.offset() + parts.log)?;
+    if answer.status != 0 {
+        let len = (record.message_len as usize).min(record.message.len());
+        let message = String::from_utf8_lossy(&record.message[..len]).into_owned();
+        return Err(LoadError::Rejected {
+            errno: -answer.status,
+            record: Box::new(record),
+            message,
+            log,
+        });
     }
+    let mut offsets = vec![0u32; program.insns.len() / 8];
+    let at = block.offset() + parts.insns;
+    core.shared.read(at, offsets.as_mut_bytes())?;
+    core.programs
+        .add(&record, &program.record.name, offsets.into());
+    Ok((record, log))
 }
 
-/// Copies the request into its block; gives the time that verification may take.
-fn send(
+/// Copies a program into its block; gives the time that verification may take.
+fn write(
     core: &Core,
-    request: &LoadRequest<'_>,
+    program: &Send<'_>,
     block: &Block,
     parts: &Parts,
 ) -> Result<Duration, CallError> {
@@ -158,17 +190,17 @@ fn send(
     let count =
         |n: usize| u32::try_from(n).map_err(|_| CallError::Invalid("too many of something"));
     let record = LoadRecord {
-        insn_cnt: count(request.insns.len() / 8)?,
+        insn_cnt: count(program.insns.len() / 8)?,
         insns: base + parts.insns,
         log: base + parts.log,
-        log_len: request.log_len,
+        log_len: program.log_len,
         global_funcs: base + parts.funcs,
-        global_func_cnt: count(request.global_funcs.len())?,
-        ..request.record
+        global_func_cnt: count(program.global_funcs.len())?,
+        ..*program.record
     };
-    core.shared.write(base + parts.insns, request.insns)?;
+    core.shared.write(base + parts.insns, program.insns)?;
     core.shared
-        .write(base + parts.funcs, request.global_funcs.as_bytes())?;
+        .write(base + parts.funcs, program.global_funcs.as_bytes())?;
     core.shared.write(base + parts.record, record.as_bytes())?;
     Ok(match record.time_budget_ns {
         0 => PATIENCE,

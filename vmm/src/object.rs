@@ -6,13 +6,14 @@
 //! a vCPU is free; if none is, whoever gives one back does it.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use bpfvisor_abi::op::code;
 
 use crate::alloc::Block;
 use crate::core::Core;
+use crate::roll::Origin;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,20 +34,49 @@ pub struct Object {
     storage: Option<Block>,
     /// Descriptors made of it by [`Vm::export`](crate::Vm::export) that are open.
     exports: AtomicU32,
-    companion: OnceLock<Companion>,
+    companion: OnceLock<Beside>,
+    /// What it was made from, if it is to be made again.
+    origin: Option<Origin>,
+    /// Its place on the roll.
+    place: u64,
+    /// The VM's life in which the guest knows it.
+    life: AtomicU64,
 }
 
 /// What its user keeps with an object, and lets go with it.
-struct Companion(Arc<dyn LastClose>);
+struct Beside(Arc<dyn Companion>);
 
-/// Something that lives as long as an object and is told when the last of its
-/// descriptors was closed (programs may still use the object).
-pub trait LastClose: Any + Send + Sync {
-    /// On the thread that watches all descriptors: not to wait for anything.
+/// What the user of an object knows of it, as long as it lives. Nothing of this
+/// may wait for a call into the VM.
+pub trait Companion: Any + Send + Sync {
+    /// The last of its descriptors was closed (programs may still use it).
     fn last_closed(&self, object: &Object);
+
+    /// Whether the storage of a map is whole, with nobody at it, after the VM has
+    /// died anywhere; what an interrupted writer leaves may be put in order.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn mend(&self, object: &Object) -> Result<Kept, String>;
+
+    /// The objects that a map's values name, by key; `None` for other maps.
+    fn links(&self) -> Option<Vec<(Vec<u8>, Arc<Object>)>>;
+
+    /// Contents that nobody can change any more.
+    fn constant(&self) -> Option<Arc<[u8]>>;
+
+    /// Whether it was frozen.
+    fn is_frozen(&self) -> bool;
 }
 
-impl std::fmt::Debug for Companion {
+/// What is to be said of storage that was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Records of a ring buffer that were reserved and never committed.
+    pub records_lost: u64,
+}
+
+impl std::fmt::Debug for Beside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Companion")
     }
@@ -68,22 +98,58 @@ impl Object {
         (kind, handle): (Kind, u32),
         storage: Option<Block>,
         keeps: Vec<Arc<Object>>,
+        origin: impl FnOnce() -> Origin,
     ) -> Arc<Self> {
         core.objects.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self {
-            core: Arc::clone(core),
-            handle,
-            kind,
-            keeps,
-            storage,
-            exports: AtomicU32::new(0),
-            companion: OnceLock::new(),
-        })
+        let origin = core.is_recoverable().then(origin);
+        let make = |place| {
+            Arc::new(Self {
+                core: Arc::clone(core),
+                handle,
+                kind,
+                keeps,
+                storage,
+                exports: AtomicU32::new(0),
+                companion: OnceLock::new(),
+                origin,
+                place,
+                life: AtomicU64::new(core.life.number()),
+            })
+        };
+        if core.is_recoverable() {
+            core.roll.enter(make)
+        } else {
+            make(0)
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The guest knows it again, after the VM was rebuilt.
+    pub(crate) fn reborn(&self) {
+        self.life.store(self.core.life.number(), Ordering::Release);
+    }
+
+    /// Its name, if it is one that can be made again.
+    pub(crate) fn name(&self) -> String {
+        let name: &[u8] = match &self.origin {
+            Some(Origin::Map(record)) => &record.name,
+            Some(Origin::Program(source)) => &source.record.name,
+            None => &[],
+        };
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
     }
 
     /// Gives it a companion, which is dropped with it; the first stays.
-    pub fn accompany(&self, companion: Arc<dyn LastClose>) {
-        let _ = self.companion.set(Companion(companion));
+    pub fn accompany(&self, companion: Arc<dyn Companion>) {
+        let _ = self.companion.set(Beside(companion));
+    }
+
+    pub(crate) fn companion(&self) -> Option<&dyn Companion> {
+        self.companion.get().map(|beside| &*beside.0)
     }
 
     pub(crate) fn opened(&self) {
@@ -92,7 +158,7 @@ impl Object {
 
     pub(crate) fn closed(&self) {
         if self.exports.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(Companion(companion)) = self.companion.get()
+            && let Some(companion) = self.companion()
         {
             companion.last_closed(self);
         }
@@ -147,7 +213,17 @@ impl Drop for Object {
         if self.kind == Kind::Program {
             self.core.programs.remove(self.handle);
         }
-        if self.core.fault().is_some() {
+        if self.origin.is_some() {
+            self.core.roll.leave(self.place);
+        }
+        if self.core.life.is_dead() {
+            if let Some(storage) = self.storage.take() {
+                self.core.set_aside(storage);
+            }
+            return;
+        }
+        // The guest of another life does not know it.
+        if *self.life.get_mut() != self.core.life.number() {
             return;
         }
         self.core.dig(Grave {
@@ -165,6 +241,26 @@ impl Drop for Object {
 impl Core {
     fn graves(&self) -> MutexGuard<'_, Vec<Grave>> {
         self.graves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps storage of a VM that has died, and may yet write to it, until its
+    /// vCPUs have stopped.
+    fn set_aside(&self, storage: Block) {
+        self.graves().push(Grave {
+            op: code::NOP,
+            handle: 0,
+            _keeps: Vec::new(),
+            storage: Some(storage),
+        });
+    }
+
+    /// The old machine is gone: what it was to let go of is free.
+    pub(crate) fn bury_the_past(&self) {
+        self.unburied.store(false, Ordering::SeqCst);
+        let graves = std::mem::take(&mut *self.graves());
+        drop(graves);
+        self.rest.clear();
+        self.programs.clear();
     }
 
     fn dig(&self, grave: Grave) {

@@ -36,6 +36,11 @@ impl Programs {
         self.lock().insert(record.handle, placed);
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Forgets one that is gone.
     pub(crate) fn remove(&self, handle: u32) {
         self.lock().remove(&handle);

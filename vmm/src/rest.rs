@@ -20,6 +20,16 @@ struct Resting {
     busy: Vec<(usize, u64)>,
 }
 
+impl Rest {
+    /// Nobody can be using any of it.
+    pub(crate) fn clear(&self) {
+        let mut resting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *resting);
+        drop(resting);
+        drop(gone);
+    }
+}
+
 impl Core {
     /// Keeps storage for as long as requests of now are under way. The caller's
     /// own, with which the guest let go, has ended; `lane` is its number.

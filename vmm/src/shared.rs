@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bpfvisor_abi::boot::BootInfo;
-use bpfvisor_abi::layout;
+use bpfvisor_abi::layout::{self, REGION};
 use vm_memory::{Bytes, VolatileSlice};
 use zerocopy::IntoBytes;
 
@@ -102,6 +102,21 @@ impl SharedMemory {
         let _ = self
             .mapping
             .advise(start as usize, len as usize, Advice::Populate);
+    }
+
+    /// Takes the regions around a range from the host now, as huge pages if it can,
+    /// and tells whether it could. A host that has no huge pages for shared memory
+    /// by itself collapses what is touched.
+    pub(crate) fn populate_huge(&self, offset: u64, len: u64) -> bool {
+        let start = offset - offset % REGION;
+        let end = (offset + len).next_multiple_of(REGION).min(self.len());
+        for region in (start..end).step_by(REGION as usize) {
+            self.populate(region, 1);
+        }
+        let len = end.saturating_sub(start) as usize;
+        self.mapping
+            .advise(start as usize, len, Advice::Collapse)
+            .is_ok()
     }
 
     /// Gives the whole pages of a range back to the host and zeroes the rest;

@@ -95,7 +95,7 @@ impl Vcpu {
 
 impl Running {
     fn run(mut self) {
-        while self.core.fault().is_none() {
+        while !self.core.life.is_dead() {
             match self.step() {
                 Ok(()) => {}
                 Err(Stop::Over) => break,

@@ -21,11 +21,18 @@ use crate::image::Image;
 use crate::lane::{Lane, succeeded};
 use crate::load::{self, LoadError, LoadRequest, Loaded};
 use crate::object::{Kind, Object};
+use crate::recover::RecoveryReport;
+use crate::roll::Origin;
 use crate::shared::SharedMemory;
 use crate::trace;
 
-/// How much of a map's storage is taken from the host when the map is created.
-const POPULATED: u64 = 2 << 20;
+/// How much of a map's storage is taken from the host when the map is created, at
+/// most; the rest when it is used, which is slower and in small pages.
+const POPULATED: u64 = 256 << 20;
+/// And of a map with `BPF_F_NO_PREALLOC`.
+const POPULATED_ON_DEMAND: u64 = 1 << 20;
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: u32 = 1;
 
 /// Counters since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub struct VmStats {
     pub exits: u64,
     /// Programs cut short by the watchdog.
     pub timeouts: u64,
+    /// Times it was rebuilt.
+    pub recoveries: u64,
     /// Programs and maps alive.
     pub objects: u64,
     /// Bytes of shared memory given out.
@@ -94,6 +103,18 @@ impl Vm {
             trace,
             boot_ns,
         })))
+    }
+
+    /// One that nothing runs in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn without_machine(core: Arc<Core>) -> Self {
+        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
+        let boot_ns = 0;
+        Self(Arc::new(Running {
+            core,
+            trace,
+            boot_ns,
+        }))
     }
 
     /// Unique in this process.
@@ -151,22 +172,26 @@ impl Vm {
     ) -> Result<Arc<Object>, CallError> {
         record.storage = storage.offset();
         record.storage_len = storage.len();
-        storage.populate(POPULATED);
+        storage.populate(match record.flags & NO_PREALLOC {
+            0 => POPULATED,
+            _ => POPULATED_ON_DEMAND,
+        });
         let sent = self.alloc(size_of::<MapRecord>() as u64, 64)?;
         self.shared().write(sent.offset(), record.as_bytes())?;
-        let answer = self.call(code::MAP_CREATE, [sent.offset(), 0, 0, 0, 0, 0, 0])?;
-        let handle = u32::try_from(answer.val[0]).map_err(|_| {
-            let text = "a map's handle has more than 32 bits";
-            self.0
-                .core
-                .die(FaultReport::plain(Cause::Protocol, 0, text))
-        })?;
-        Ok(Object::new(
-            &self.0.core,
-            (Kind::Map, handle),
-            Some(storage),
-            keeps,
-        ))
+        let core = &self.0.core;
+        let arg = [sent.offset(), 0, 0, 0, 0, 0, 0];
+        // Made with the lane in hand: a VM that is rebuilt knows all its objects.
+        core.with_lane(|lane, turn| {
+            let request = (code::MAP_CREATE, &arg);
+            let answer = succeeded(lane.call(core, turn, request, core.config.call_timeout)?)?;
+            let handle = u32::try_from(answer.val[0]).map_err(|_| {
+                let text = "a map's handle has more than 32 bits";
+                core.die(FaultReport::plain(Cause::Protocol, lane.index(), text))
+            })?;
+            let origin = || Origin::Map(record);
+            let kind = (Kind::Map, handle);
+            Ok(Object::new(core, kind, Some(storage), keeps, origin))
+        })
     }
 
     /// Has a program verified, compiled and loaded.
@@ -269,20 +294,35 @@ impl Vm {
             .take(self.shared())
     }
 
-    /// Why it died, if it did.
-    pub fn fault(&self) -> Option<Arc<FaultReport>> {
-        self.0.core.fault().map(Arc::clone)
+    /// Has it die, as if KVM had failed.
+    pub fn inject_fault(&self, text: &str) {
+        let report = FaultReport::plain(Cause::KvmInternal, 0, text);
+        self.0.core.die(report);
     }
 
-    /// Whether calls can still succeed.
+    /// Why it is dead, if it is.
+    pub fn fault(&self) -> Option<Arc<FaultReport>> {
+        self.0.core.fault()
+    }
+
+    /// Whether calls can still succeed, now or when it has been rebuilt.
     pub fn is_alive(&self) -> bool {
-        self.0.core.fault().is_none()
+        !self.0.core.life.is_dead() || self.0.core.is_recoverable()
+    }
+
+    /// What came of its latest rebuildings, oldest first. Waits for one that is
+    /// under way.
+    pub fn recoveries(&self) -> Vec<Arc<RecoveryReport>> {
+        let history = &self.0.core.history;
+        let history = history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.reports.iter().cloned().collect()
     }
 
     /// Counters.
     pub fn stats(&self) -> VmStats {
         let core = &self.0.core;
         let mut stats = VmStats {
+            recoveries: core.life.number(),
             objects: core.objects.load(Ordering::Relaxed),
             shared_used: core.arena.used(),
             boot_ns: self.0.boot_ns,

@@ -5,7 +5,6 @@
 use super::MapInfo;
 use super::{link, view};
 use crate::error::{CallerError, Error, Result};
-use crate::registry::Known;
 use crate::vm::{Vm, VmInner};
 use bpf_core::map::Geometry;
 use bpf_core::uapi::{MapType, errno, map_flags};
@@ -75,14 +74,7 @@ impl MapCore {
     /// map, EXDEV for one of another VM.
     pub fn from_fd(vm: &Vm, fd: RawFd) -> Result<Self> {
         let object = vm.object(fd, Kind::Map)?;
-        match vm.inner.registry.get(object.handle()) {
-            Some(Known::Map(info)) => Ok(Self {
-                vm: vm.clone(),
-                object,
-                info,
-            }),
-            _ => Err(fd_error(fd, "is not a map", errno::EINVAL)),
-        }
+        Self::of(vm, object).ok_or_else(|| fd_error(fd, "is not a map", errno::EINVAL))
     }
 
     pub fn geometry(&self) -> &Geometry {
@@ -104,7 +96,8 @@ impl MapCore {
 
     fn links(&self) -> Arc<link::Links> {
         // They are there as long as the object.
-        (self.info.links.upgrade()).unwrap_or_else(|| Arc::new(link::Links::new(self.map_type())))
+        let none = || Arc::new(link::Links::new(*self.geometry(), 0, None));
+        self.info.links.upgrade().unwrap_or_else(none)
     }
 
     /// EPERM where the map may not be read from outside.
@@ -237,7 +230,9 @@ impl MapCore {
         let vm = &self.vm.inner;
         view::freeze(&self.info, || {
             self.call(vm, code::MAP_FREEZE, [handle, 0, 0, 0, 0, 0, 0], "freeze")
-        })
+        })?;
+        self.links().freeze(&self.object);
+        Ok(())
     }
 
     /// One request for many elements. Keys and values are as long as `count`

@@ -54,7 +54,7 @@ impl Vm {
             .vmm
             .create_map(record, storage, keeps)
             .map_err(|e| vm.failed("create map", e))?;
-        let links = Arc::new(link::Links::new(spec.map_type));
+        let links = Arc::new(link::Links::new(geometry, record.seed, spec.spin_lock_off));
         object.accompany(links.clone());
         let info = Arc::new(MapInfo {
             id: vm.registry.next_map_id(),

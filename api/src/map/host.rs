@@ -2,8 +2,12 @@
 #![allow(unsafe_code)]
 
 use crate::vm::VmInner;
-use bpf_core::map::{Fields, Geometry, MapError, MapReader, ReadError, Region, RingConsumer};
+use bpf_core::map::{
+    Fields, Geometry, MapError, MapReader, Mended, ReadError, Region, RingConsumer,
+};
 use bpfvisor_vmm::Object;
+use std::any::Any;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -22,28 +26,13 @@ impl HostMap {
         seed: u64,
         spin_lock: Option<u32>,
     ) -> Option<Self> {
-        let storage = object.storage()?;
-        let (offset, len) = (storage.offset(), storage.len());
-        let shared = vm.vmm.shared();
-        if offset.checked_add(len)? > shared.len() || len < geometry.storage_len {
-            return None;
-        }
-        let base = NonNull::new(shared.as_ptr())?;
-        // SAFETY: the sum was found to lie within the mapping.
-        let ptr = unsafe { base.add(usize::try_from(offset).ok()?) };
-        if !ptr.as_ptr().addr().is_multiple_of(bpf_core::map::ALIGN) {
-            return None;
-        }
-        let owner = Arc::new(vm.vmm.clone());
-        // SAFETY: aligned, by the check above; the range lies within the mapping,
-        // which lives as long as a handle of the VM (the owner) does; the VMM
-        // itself only copies in and out of it and makes no references.
-        let region = unsafe { Region::with_owner(ptr, len, owner) };
         let fields = Fields {
             spin_lock,
             timer: None,
         };
-        MapReader::new(*geometry, region, seed, fields)
+        // A handle of the VM keeps the mapping.
+        let owner = Arc::new(vm.vmm.clone());
+        MapReader::new(*geometry, region(object, geometry, owner)?, seed, fields)
             .ok()
             .map(Self)
     }
@@ -77,6 +66,53 @@ impl HostMap {
     ) -> Option<Result<Batch, MapError>> {
         answer(self.0.batch(position, keys, values))
     }
+}
+
+/// A reader for now, of a map whose VM may be gone.
+pub(super) fn reader<'a>(
+    object: &'a Object,
+    geometry: &Geometry,
+    seed: u64,
+    fields: Fields,
+) -> Option<Reading<'a>> {
+    let region = region(object, geometry, Arc::new(()))?;
+    let reader = MapReader::new(*geometry, region, seed, fields).ok()?;
+    Some(Reading(reader, PhantomData))
+}
+
+/// A reader that goes no later than the object, which keeps the mapping.
+pub(super) struct Reading<'a>(MapReader, PhantomData<&'a Object>);
+
+impl Reading<'_> {
+    /// See [`MapReader::mend`].
+    pub fn mend(&self) -> Result<Mended, MapError> {
+        self.0.mend()
+    }
+}
+
+/// The storage of a map, for as long as `owner` or the object lives.
+fn region(
+    object: &Object,
+    geometry: &Geometry,
+    owner: Arc<dyn Any + Send + Sync>,
+) -> Option<Region> {
+    let storage = object.storage()?;
+    let (offset, len) = (storage.offset(), storage.len());
+    let shared = object.shared();
+    if offset.checked_add(len)? > shared.len() || len < geometry.storage_len {
+        return None;
+    }
+    let base = NonNull::new(shared.as_ptr())?;
+    // SAFETY: the sum was found to lie within the mapping.
+    let ptr = unsafe { base.add(usize::try_from(offset).ok()?) };
+    if !ptr.as_ptr().addr().is_multiple_of(bpf_core::map::ALIGN) {
+        return None;
+    }
+    // SAFETY: aligned, by the check above; the range lies within the mapping,
+    // which lives as long as the owner (a handle of the VM) or the object does,
+    // and no caller keeps it longer; the VMM itself only copies in and out of it
+    // and makes no references.
+    Some(unsafe { Region::with_owner(ptr, len, owner) })
 }
 
 fn answer<T>(read: Result<T, ReadError>) -> Option<Result<T, MapError>> {

@@ -1,11 +1,13 @@
 //! Objects that a map's values name (inner maps, tail-call targets): they stay
 //! alive as long as they are named.
 
-use crate::error::Result;
-use bpf_core::uapi::MapType;
-use bpfvisor_vmm::{LastClose, Object};
+use super::host;
+use bpf_core::map::{Fields, Geometry};
+use bpf_core::uapi::{MapType, map_flags};
+use bpfvisor_vmm::{Block, Companion, Kept, Object};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Whether the values of such a map are fds of maps or programs.
 pub(super) fn holds_objects(map_type: MapType) -> bool {
@@ -15,20 +17,45 @@ pub(super) fn holds_objects(map_type: MapType) -> bool {
     )
 }
 
-/// By key, what the value names. Programs can't change such maps, so this side
-/// knows all of it. They go with the map.
+/// What this side keeps with a map of the VM: by key, what its values name
+/// (programs can't change such maps, so this side knows all of it), and what is
+/// needed to bring the map back should the VM be rebuilt.
 #[derive(Debug)]
 pub(super) struct Links {
-    map_type: MapType,
+    geometry: Geometry,
+    seed: u64,
+    fields: Fields,
     by_key: Mutex<HashMap<Vec<u8>, Arc<Object>>>,
+    frozen: AtomicBool,
+    constant: OnceLock<Arc<[u8]>>,
 }
 
 impl Links {
-    pub fn new(map_type: MapType) -> Self {
+    pub fn new(geometry: Geometry, seed: u64, spin_lock: Option<u32>) -> Self {
         Self {
-            map_type,
+            geometry,
+            seed,
+            fields: Fields {
+                spin_lock,
+                timer: None,
+            },
             by_key: Mutex::default(),
+            frozen: AtomicBool::new(false),
+            constant: OnceLock::new(),
         }
+    }
+
+    /// The map was frozen. What programs can't change either is constant now.
+    pub fn freeze(&self, object: &Object) {
+        let array = self.geometry.map_type == MapType::Array;
+        if array && self.geometry.flags & map_flags::RDONLY_PROG != 0 {
+            let mut bytes = vec![0; self.geometry.storage_len as usize];
+            let storage = object.storage().map_or(u64::MAX, Block::offset);
+            if object.shared().read(storage, &mut bytes).is_ok() {
+                let _ = self.constant.set(bytes.into());
+            }
+        }
+        self.frozen.store(true, SeqCst);
     }
 
     /// Changes a key in the guest by `change`, and then here. One change at a
@@ -37,8 +64,8 @@ impl Links {
         &self,
         key: &[u8],
         target: Option<Arc<Object>>,
-        change: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+        change: impl FnOnce() -> crate::Result<()>,
+    ) -> crate::Result<()> {
         let old;
         {
             let mut links = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,12 +86,12 @@ impl Links {
     }
 }
 
-/// Linux empties a program array when the last descriptor of it is closed, even
-/// if programs still use it: one of them may well be in it, and they would keep
-/// each other alive for ever.
-impl LastClose for Links {
+impl Companion for Links {
+    /// Linux empties a program array when the last descriptor of it is closed,
+    /// even if programs still use it: one of them may well be in it, and they
+    /// would keep each other alive for ever.
     fn last_closed(&self, object: &Object) {
-        if self.map_type != MapType::ProgArray {
+        if self.geometry.map_type != MapType::ProgArray {
             return;
         }
         object.clear();
@@ -72,5 +99,29 @@ impl LastClose for Links {
         let gone = std::mem::take(&mut *links);
         drop(links);
         drop(gone); // may free the programs, and with them the array
+    }
+
+    fn mend(&self, object: &Object) -> Result<Kept, String> {
+        let mended = host::reader(object, &self.geometry, self.seed, self.fields)
+            .ok_or("its storage is too short")?
+            .mend()
+            .map_err(|e| e.to_string())?;
+        Ok(Kept {
+            records_lost: mended.records.into(),
+        })
+    }
+
+    fn links(&self) -> Option<Vec<(Vec<u8>, Arc<Object>)>> {
+        let links = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = links.iter().map(|(k, o)| (k.clone(), Arc::clone(o)));
+        holds_objects(self.geometry.map_type).then(|| all.collect())
+    }
+
+    fn constant(&self) -> Option<Arc<[u8]>> {
+        self.constant.get().cloned()
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(SeqCst)
     }
 }

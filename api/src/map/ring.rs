@@ -146,9 +146,10 @@ impl RingBuffer {
     }
 
     fn check_alive(&self) -> Result<()> {
-        match self.map.core().vm.inner.vmm.fault() {
-            None => Ok(()),
-            Some(report) => Err(GuestError::Fault(report.to_string()).into()),
+        let vmm = &self.map.core().vm.inner.vmm;
+        match vmm.fault() {
+            Some(report) if !vmm.is_alive() => Err(GuestError::Fault(report.to_string()).into()),
+            _ => Ok(()),
         }
     }
 

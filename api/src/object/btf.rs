@@ -10,13 +10,20 @@ use crate::error::{Error, Result};
 #[derive(Default)]
 pub(crate) struct Btf {
     types: Vec<Type>,
+    strings: Vec<u8>,
 }
 
-/// One type, as far as maps and functions need it.
+/// One type, as far as maps, functions and relocations need it.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Type {
-    /// Integers, enumerations, floats: their size.
+    /// Integers and floats: their size.
     Scalar(u32),
+    Enum {
+        name: String,
+        size: u32,
+        /// Upper halves of 32-bit ones are zero.
+        values: Vec<(String, u64)>,
+    },
     Pointer(u32),
     Array {
         element: u32,
@@ -36,6 +43,7 @@ pub(crate) enum Type {
     Variable {
         name: String,
         of: u32,
+        linkage: u32,
     },
     DataSection {
         name: String,
@@ -55,17 +63,19 @@ pub(crate) struct Member {
 
 /// `BTF_FUNC_GLOBAL`.
 const GLOBAL: u32 = 1;
+/// `BTF_VAR_GLOBAL_EXTERN`.
+const EXTERN: u32 = 2;
 /// Longest chain of aliases and nested arrays followed.
 const DEPTH: u32 = 32;
 
 /// Reads little-endian words, never beyond the end.
-struct Reader<'d> {
-    data: &'d [u8],
-    at: usize,
+pub(super) struct Reader<'d> {
+    pub data: &'d [u8],
+    pub at: usize,
 }
 
 impl Reader<'_> {
-    fn u32(&mut self) -> Option<u32> {
+    pub fn u32(&mut self) -> Option<u32> {
         let bytes = self.data.get(self.at..self.at.checked_add(4)?)?;
         self.at += 4;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
@@ -95,7 +105,15 @@ impl Btf {
         while reader.at < types.len() {
             out.push(read_type(&mut reader, strings)?);
         }
-        Some(Self { types: out })
+        Some(Self {
+            types: out,
+            strings: strings.to_vec(),
+        })
+    }
+
+    /// A string of it, by its offset.
+    pub fn string(&self, at: u32) -> Option<String> {
+        string(&self.strings, at)
     }
 
     /// A type, aliases followed.
@@ -117,7 +135,7 @@ impl Btf {
     fn size_within(&self, id: u32, depth: u32) -> Option<u32> {
         let depth = depth.checked_sub(1)?;
         match self.resolve(id)? {
-            Type::Scalar(size) | Type::Struct { size, .. } => Some(*size),
+            Type::Scalar(size) | Type::Enum { size, .. } | Type::Struct { size, .. } => Some(*size),
             Type::Pointer(_) => Some(8),
             Type::Array { element, len } => self.size_within(*element, depth)?.checked_mul(*len),
             _ => None,
@@ -145,10 +163,40 @@ impl Btf {
             .into_iter()
             .flatten()
             .filter_map(|&id| match self.types.get(id as usize)? {
-                Type::Variable { name, of } => Some((name.as_str(), *of)),
+                Type::Variable { name, of, .. } => Some((name.as_str(), *of)),
                 _ => None,
             })
             .collect()
+    }
+
+    /// Whether a section names this variable or function: what the program
+    /// expects of others stands in `.ksyms`, `.kconfig` and the like.
+    pub fn names_in(&self, section: &str, wanted: &str) -> bool {
+        self.types.iter().any(|t| match t {
+            Type::DataSection { name, variables } if name == section => {
+                variables
+                    .iter()
+                    .any(|&id| match self.types.get(id as usize) {
+                        Some(Type::Variable { name, .. } | Type::Function { name, .. }) => {
+                            name == wanted
+                        }
+                        _ => false,
+                    })
+            }
+            _ => false,
+        })
+    }
+
+    /// Variables that are declared only, to be given by whoever loads.
+    pub fn externs(&self, section: &str) -> Vec<(&str, u32)> {
+        let is_extern = |(name, of): &(&str, u32)| {
+            self.types.iter().any(|t| {
+                matches!(t, Type::Variable { name: n, of: o, linkage: EXTERN } if n == name && o == of)
+            })
+        };
+        let mut found = self.variables(section);
+        found.retain(is_extern);
+        found
     }
 
     /// Whether there is a function of this name with global linkage.
@@ -182,8 +230,17 @@ fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
                 .map(|_| read_member(r, strings, bitfields))
                 .collect::<Option<_>>()?,
         },
-        6 => skip(r, count * 2, Type::Scalar(size_or_type))?,
-        19 => skip(r, count * 3, Type::Scalar(size_or_type))?,
+        kind @ (6 | 19) => Type::Enum {
+            name,
+            size: size_or_type,
+            values: (0..count)
+                .map(|_| {
+                    let (name, low) = (string(strings, r.u32()?)?, r.u32()?);
+                    let high = if kind == 19 { r.u32()? } else { 0 };
+                    Some((name, u64::from(high) << 32 | u64::from(low)))
+                })
+                .collect::<Option<_>>()?,
+        },
         7 => Type::Other, // forward declaration
         8..=11 | 18 => Type::Alias(size_or_type),
         12 => Type::Function {
@@ -191,13 +248,11 @@ fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
             linkage: count,
         },
         13 => skip(r, count * 2, Type::Other)?, // function prototype
-        14 => {
-            r.u32()?; // linkage
-            Type::Variable {
-                name,
-                of: size_or_type,
-            }
-        }
+        14 => Type::Variable {
+            name,
+            of: size_or_type,
+            linkage: r.u32()?,
+        },
         15 => Type::DataSection {
             name,
             variables: (0..count)

@@ -2,7 +2,9 @@
 //! calls are appended, calls and references mended, maps named.
 
 use super::btf::Btf;
+use super::core::{self, Answers};
 use super::elf::{Elf, Kind, Symbol};
+use super::kconfig::Kconfig;
 use super::maps::MapDef;
 use crate::error::{Error, Result};
 use bpf_core::insn::{Insn, op};
@@ -30,6 +32,8 @@ pub(super) struct Linked {
     pub map_loads: Vec<usize>,
     /// First instructions of functions with global linkage, but for the first.
     pub global_funcs: Vec<u32>,
+    /// Calls of weak kernel functions, and what they want. No run may come by.
+    pub missing: Vec<(usize, String)>,
 }
 
 /// All functions of executable sections.
@@ -71,7 +75,12 @@ pub(super) struct Linker<'a, 'd> {
     pub btf: &'a Btf,
     pub functions: &'a Functions<'d>,
     pub maps: &'a [MapDef],
+    pub kconfig: &'a Kconfig,
+    pub answers: &'a Answers,
 }
+
+/// Number of a helper that does not exist, for calls of what is not there.
+const POISON: i32 = 2_002_000_000;
 
 /// Longest program, as the kernel has it.
 const LONGEST: usize = bpf_core::uapi::limits::COMPLEXITY_INSNS as usize;
@@ -98,6 +107,19 @@ impl<'a, 'd> Linker<'a, 'd> {
         let range = f.start as usize..(f.start + f.len) as usize;
         let (slots, _) = section.data.get(range).unwrap_or_default().as_chunks::<8>();
         slots.iter().map(|s| Insn::from_bytes(*s))
+    }
+
+    /// What a symbol without a definition stands for.
+    fn undefined(&self, symbol: &Symbol<'_>) -> String {
+        let name = symbol.name;
+        if self.btf.names_in(".ksyms", name) {
+            format!("{name:?} of the kernel (__ksym), which a VM does not have")
+        } else {
+            format!(
+                "{name:?}, which the object only declares: link the objects that belong together \
+                 first (bpftool gen object)"
+            )
+        }
     }
 
     /// The map defined at a place in a section.
@@ -132,6 +154,11 @@ impl<'d> Job<'_, '_, 'd> {
             )));
         }
         self.out.insns.extend(self.linker.body(f));
+        let asked = (f.section, f.start)..(f.section, f.start + f.len);
+        for (&(_, offset), &answer) in self.linker.answers.range(asked) {
+            let slot = at + ((offset - f.start) / 8) as usize;
+            core::put(&mut self.out.insns[slot..], answer);
+        }
         self.placed.insert(key, at);
         self.pending.push((*f, at));
         if at > 0 && f.global && self.linker.btf.is_global_function(f.name) {
@@ -178,7 +205,14 @@ impl<'d> Job<'_, '_, 'd> {
         let imm = i64::from(self.out.insns[here.slot].imm);
         let (section, base) = match symbol {
             None => (here.function.section, here.offset),
-            Some(s) => (defined(here, s)?, s.value),
+            Some(s) if s.section.is_none() && s.weak => {
+                let call = Insn::new(op::JMP | op::CALL, 0, 0, 0, POISON);
+                self.out.insns[here.slot] = call;
+                let wanted = self.linker.undefined(s);
+                self.out.missing.push((here.slot, wanted));
+                return Ok(());
+            }
+            Some(s) => (self.defined(here, s)?, s.value),
         };
         let target = (imm + 1)
             .checked_mul(8)
@@ -203,12 +237,16 @@ impl<'d> Job<'_, '_, 'd> {
         if slot + 1 >= self.out.insns.len() {
             return Err(here.refuse("a wide load is cut off"));
         }
+        if let (None, Some(&at)) = (symbol.section, self.linker.kconfig.offsets.get(symbol.name)) {
+            self.load_map(slot, self.linker.kconfig.map, Some(at as i32));
+            return Ok(());
+        }
         if symbol.section.is_none() && symbol.weak {
             self.out.insns[slot].imm = 0; // an extern that does not exist here
             self.out.insns[slot + 1].imm = 0;
             return Ok(());
         }
-        let section = defined(here, symbol)?;
+        let section = self.defined(here, symbol)?;
         let addend = i64::from(self.out.insns[slot].imm);
         let target = symbol.value.checked_add_signed(addend);
         if self.linker.elf.sections[section].exec {
@@ -222,33 +260,34 @@ impl<'d> Job<'_, '_, 'd> {
                 symbol.name, self.linker.elf.sections[section].name
             )));
         };
-        let is_data = map.data.is_some();
-        let insns = &mut self.out.insns[slot..];
-        insns[0].imm = index as i32;
-        insns[0].src = if is_data {
-            op::PSEUDO_MAP_VALUE
-        } else {
-            op::PSEUDO_MAP_FD
-        };
-        insns[1].imm = if is_data { target as i32 } else { 0 };
-        self.out.map_loads.push(slot);
+        let value = map.data.is_some().then_some(target as i32);
+        self.load_map(slot, index, value);
         Ok(())
+    }
+
+    /// Makes the wide load in `slot` load a map, or an address in its value.
+    fn load_map(&mut self, slot: usize, map: usize, value: Option<i32>) {
+        let insns = &mut self.out.insns[slot..];
+        insns[0].imm = map as i32;
+        insns[0].src = match value {
+            Some(_) => op::PSEUDO_MAP_VALUE,
+            None => op::PSEUDO_MAP_FD,
+        };
+        insns[1].imm = value.unwrap_or(0);
+        self.out.map_loads.push(slot);
+    }
+
+    /// The section that defines a symbol.
+    fn defined(&self, here: &Here<'_, '_>, symbol: &Symbol<'_>) -> Result<usize> {
+        symbol.section.ok_or_else(|| {
+            let wanted = self.linker.undefined(symbol);
+            Error::unsupported(format!("{here}: it needs {wanted}"))
+        })
     }
 }
 
 fn is_call(insn: &Insn) -> bool {
     insn.opcode == op::JMP | op::CALL && matches!(insn.src, op::PSEUDO_CALL | op::PSEUDO_KFUNC_CALL)
-}
-
-/// The section that defines a symbol.
-fn defined(here: &Here<'_, '_>, symbol: &Symbol<'_>) -> Result<usize> {
-    symbol.section.ok_or_else(|| {
-        Error::unsupported(format!(
-            "{}: it needs {:?}, which the object does not define (kernel functions and variables, \
-             kconfig values and other objects' symbols are not available)",
-            here, symbol.name
-        ))
-    })
 }
 
 /// An instruction, for messages.

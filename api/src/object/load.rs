@@ -1,11 +1,12 @@
 //! Creating an object's maps and loading its programs.
 
 use super::maps::MapDef;
+use super::section::{self, Meaning};
 use super::values::{Target, Value};
 use super::{Global, ObjectFile, ProgramDef, find_global};
 use crate::error::{Error, Result};
 use crate::{Map, MapSpec, Program, ProgramSpec, Vm};
-use bpf_core::uapi::MapType;
+use bpf_core::uapi::{MapType, ProgType, errno};
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -20,6 +21,11 @@ pub struct LoadOptions {
     pub log_level: u32,
     /// For flat programs: shortest and longest memory.
     pub flat: (u32, u32),
+    /// Type of programs whose section's name says none.
+    pub prog_type: Option<ProgType>,
+    /// Where maps with a pinning attribute are shared by name, see
+    /// [`Vm::pin`]; `/sys/fs/bpf` unless told.
+    pub pin_root: Option<String>,
 }
 
 /// An object in a VM: its maps and loaded programs.
@@ -63,7 +69,7 @@ impl ObjectFile {
         let needed = self.needed(&chosen, options)?;
         let mut maps: Vec<Option<Map>> = vec![None; self.maps.len()];
         for &i in &needed {
-            let map = self.create(vm, &self.maps[i]);
+            let map = self.share_or_create(vm, &self.maps[i], options);
             maps[i] = Some(map.map_err(|e| in_map(&self.maps[i].name, e))?);
         }
         self.set_values(&maps, &[])?;
@@ -79,7 +85,7 @@ impl ObjectFile {
     fn choose(&self, options: &LoadOptions) -> Result<BTreeSet<usize>> {
         if options.programs.is_empty() {
             let all = self.programs.iter().enumerate();
-            let wanted = all.filter(|(_, p)| p.meaning.is_none_or(|m| m.autoload));
+            let wanted = all.filter(|(_, p)| section::autoload(&p.section));
             return Ok(wanted.map(|(i, _)| i).collect());
         }
         let mut chosen = BTreeSet::new();
@@ -148,10 +154,38 @@ impl ObjectFile {
         Ok(needed)
     }
 
+    /// The map that is pinned by this name already, or a new one, pinned where
+    /// the object wants that.
+    fn share_or_create(&self, vm: &Vm, def: &MapDef, options: &LoadOptions) -> Result<Map> {
+        let Some(pin) = &def.pin else {
+            return self.create(vm, def);
+        };
+        let root = options.pin_root.as_deref().unwrap_or("/sys/fs/bpf");
+        let path = format!("{root}/{pin}");
+        match vm.pinned_map(&path) {
+            Ok(map) => same_definition(def, map, &path),
+            Err(e) if e.errno() == errno::ENOENT => {
+                let map = self.create(vm, def)?;
+                match vm.pin(&path, &map) {
+                    // Somebody else was faster.
+                    Err(e) if e.errno() == errno::EEXIST => {
+                        same_definition(def, vm.pinned_map(&path)?, &path)
+                    }
+                    done => done.map(|()| map),
+                }
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     fn create(&self, vm: &Vm, def: &MapDef) -> Result<Map> {
-        let map_type = MapType::from_u32(def.map_type)
-            .ok_or_else(|| Error::unsupported(format!("map type {} is not known", def.map_type)))?;
         let name = self.map_name(def);
+        let map_type = MapType::from_u32(def.map_type).ok_or_else(|| {
+            Error::unsupported(format!(
+                "map {name:?}: there is no map type {}",
+                def.map_type
+            ))
+        })?;
         let mut spec = MapSpec::new(
             &name,
             map_type,
@@ -217,13 +251,7 @@ impl ObjectFile {
         maps: &[Option<Map>],
         options: &LoadOptions,
     ) -> Result<Program> {
-        let meaning = def.meaning.ok_or_else(|| {
-            Error::unsupported(format!(
-                "program {:?}: section name {:?} says no program type (expected xdp, tc, socket, \
-                 flat, …, as libbpf has it)",
-                def.name, def.section
-            ))
-        })?;
+        let meaning = meaning(def, options)?;
         let linked = def.linked.as_ref().map_err(Error::clone)?;
         let mut insns = linked.insns.clone();
         for &at in &linked.map_loads {
@@ -239,7 +267,7 @@ impl ObjectFile {
             .log_level(options.log_level)
             .flat_memory(options.flat.0, options.flat.1)
             .global_funcs(linked.global_funcs.clone());
-        vm.load(spec)
+        vm.load(spec).map_err(|e| explain(e, def, &linked.missing))
     }
 
     fn loaded(&self, maps: Vec<Option<Map>>, programs: Vec<(usize, Program)>) -> Object {
@@ -266,6 +294,57 @@ impl ObjectFile {
                 .collect(),
         }
     }
+}
+
+/// What kind of program it is: by its section, else as the caller says.
+fn meaning(def: &ProgramDef, options: &LoadOptions) -> Result<Meaning> {
+    let told = options.prog_type.map(Meaning::only_type);
+    def.meaning.or(told).ok_or_else(|| {
+        Error::unsupported(format!(
+            "program {:?}: section name {:?} says no program type (expected xdp, tc, socket, \
+             flat, …, as libbpf has it; or say the type)",
+            def.name, def.section
+        ))
+    })
+}
+
+/// Says what a program needs that a VM does not have.
+fn explain(e: Error, def: &ProgramDef, missing: &[(usize, String)]) -> Error {
+    let Error::Program(mut r) = e else { return e };
+    let at_fault = missing.iter().find(|m| r.insn == Some(m.0 as u32));
+    if let Some((_, wanted)) = at_fault {
+        r.reason = format!("it needs {wanted}");
+        r.unsupported = true;
+    } else if r.unsupported && r.insn.is_none() {
+        r.reason = format!("{} (section {:?}) is not supported", r.reason, def.section);
+    }
+    Error::Program(r)
+}
+
+/// A pinned map must be what the object defines.
+fn same_definition(def: &MapDef, map: Map, path: &str) -> Result<Map> {
+    let found = [
+        map.map_type() as u32,
+        map.key_size() as u32,
+        map.value_size() as u32,
+        map.max_entries(),
+        map.flags(),
+    ];
+    let wanted = [
+        def.map_type,
+        def.key_size,
+        def.value_size,
+        def.max_entries,
+        def.flags,
+    ];
+    if found == wanted {
+        return Ok(map);
+    }
+    Err(Error::argument(format!(
+        "map {:?}: another map is pinned at {path}: type, key, value, max_entries, flags are \
+         {found:?}, expected {wanted:?}",
+        def.name
+    )))
 }
 
 fn in_map(name: &str, e: Error) -> Error {

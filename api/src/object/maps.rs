@@ -1,8 +1,10 @@
 //! Maps that an object defines: BTF maps (`.maps`), legacy maps (`maps`), and
 //! the sections of global data.
 
+mod legacy;
+
 use super::btf::{Btf, Member, Type};
-use super::elf::{Elf, Kind, Section};
+use super::elf::{Elf, Section};
 use crate::error::{Error, Result};
 use bpf_core::uapi::{MapType, map_flags};
 
@@ -28,6 +30,9 @@ pub(super) struct MapDef {
     pub values_off: Option<u64>,
     /// Initial contents of a data section.
     pub data: Option<Vec<u8>>,
+    /// Name under which it is shared between objects of a VM, below the root of
+    /// all pins.
+    pub pin: Option<String>,
 }
 
 impl MapDef {
@@ -46,12 +51,26 @@ impl MapDef {
             inner: None,
             values_off: None,
             data: None,
+            pin: None,
+        }
+    }
+
+    /// Constants that are in no section of the object.
+    pub fn constants(name: &str, data: Vec<u8>) -> Self {
+        Self {
+            map_type: MapType::Array as u32,
+            key_size: 4,
+            value_size: data.len() as u32,
+            max_entries: 1,
+            flags: map_flags::RDONLY_PROG,
+            data: Some(data),
+            ..Self::named(name, usize::MAX, 0)
         }
     }
 
     /// Whether it holds constants: frozen before programs are loaded.
     pub fn is_constant(&self) -> bool {
-        self.data.is_some() && self.name.starts_with(".rodata")
+        self.data.is_some() && self.flags & map_flags::RDONLY_PROG != 0
     }
 }
 
@@ -61,7 +80,7 @@ pub(super) fn collect(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapDef>> {
     for (index, section) in elf.sections.iter().enumerate() {
         match section.name {
             ".maps" => btf_maps(elf, index, btf, &mut maps)?,
-            "maps" => legacy_maps(elf, index, section, &mut maps)?,
+            "maps" => legacy::maps(elf, index, section, &mut maps)?,
             name if is_data(name) && section.size > 0 => maps.push(data_map(index, section)?),
             _ => {}
         }
@@ -99,47 +118,6 @@ fn data_map(index: usize, section: &Section<'_>) -> Result<MapDef> {
         data: Some(data),
         ..MapDef::named(section.name, index, 0)
     })
-}
-
-/// `struct bpf_map_def`: type, key size, value size, capacity, flags.
-fn legacy_maps(
-    elf: &Elf<'_>,
-    index: usize,
-    section: &Section<'_>,
-    maps: &mut Vec<MapDef>,
-) -> Result<()> {
-    let symbols = elf.symbols.iter().filter(|s| {
-        s.section == Some(index) && matches!(s.kind, Kind::Data | Kind::Other) && !s.name.is_empty()
-    });
-    for symbol in symbols {
-        let words = legacy_words(section.data, symbol.value);
-        let [map_type, key_size, value_size, max_entries, flags] = words.ok_or_else(|| {
-            Error::object(format!(
-                "map {:?}: its definition lies outside section \"maps\"",
-                symbol.name
-            ))
-        })?;
-        maps.push(MapDef {
-            map_type,
-            key_size,
-            value_size,
-            max_entries,
-            flags,
-            ..MapDef::named(symbol.name, index, symbol.value)
-        });
-    }
-    Ok(())
-}
-
-fn legacy_words(data: &[u8], at: u64) -> Option<[u32; 5]> {
-    let at = usize::try_from(at).ok()?;
-    let (words, _) = data.get(at..at.checked_add(20)?)?.as_chunks::<4>();
-    words
-        .iter()
-        .map(|w| u32::from_le_bytes(*w))
-        .collect::<Vec<_>>()
-        .try_into()
-        .ok()
 }
 
 fn btf_maps(elf: &Elf<'_>, index: usize, btf: &Btf, maps: &mut Vec<MapDef>) -> Result<()> {
@@ -186,7 +164,15 @@ fn read_member(btf: &Btf, member: &Member, def: &mut MapDef) -> Result<()> {
         "value_size" => def.value_size = number()?,
         "max_entries" => def.max_entries = number()?,
         "map_flags" => def.flags = number()?,
-        "map_extra" => def.extra = u64::from(number()?),
+        "map_extra" => def.extra = long(btf, member).ok_or_else(|| bad(def, "map_extra"))?,
+        "pinning" => match number()? {
+            0 => {}
+            1 => def.pin = Some(def.name.clone()),
+            other => {
+                let what = format!("pinning {other}: only LIBBPF_PIN_BY_NAME (1) is known");
+                return Err(bad(def, &what));
+            }
+        },
         "key" => def.key_size = pointee().ok_or_else(|| bad(def, "key"))?.1,
         "value" => {
             let (to, size) = pointee().ok_or_else(|| bad(def, "value"))?;
@@ -194,7 +180,7 @@ fn read_member(btf: &Btf, member: &Member, def: &mut MapDef) -> Result<()> {
             def.spin_lock_off = btf.spin_lock(to);
         }
         "values" => read_values(btf, member, def)?,
-        _ => {} // pinning, numa_node
+        _ => {} // numa_node: a VM has one
     }
     Ok(())
 }
@@ -207,6 +193,14 @@ fn uint(btf: &Btf, member: &Member) -> Option<u32> {
     match btf.resolve(*to)? {
         Type::Array { len, .. } => Some(*len),
         _ => None,
+    }
+}
+
+/// `__uint` or `__ulong(name, n)`, an enumeration of one constant.
+fn long(btf: &Btf, member: &Member) -> Option<u64> {
+    match btf.resolve(member.of)? {
+        Type::Enum { values, .. } => values.first().map(|v| v.1),
+        _ => uint(btf, member).map(u64::from),
     }
 }
 

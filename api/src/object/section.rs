@@ -9,8 +9,18 @@ pub(super) struct Meaning {
     pub prog_type: ProgType,
     pub attach_type: u32,
     pub flags: u32,
-    /// Loaded without being asked for (no `?` before the name).
-    pub autoload: bool,
+}
+
+impl Meaning {
+    /// What is known where only the type was told.
+    pub fn only_type(prog_type: ProgType) -> Self {
+        let xdp = prog_type == ProgType::Xdp;
+        Self {
+            prog_type,
+            attach_type: if xdp { attach::XDP } else { 0 },
+            flags: 0,
+        }
+    }
 }
 
 /// `enum bpf_attach_type`.
@@ -91,16 +101,18 @@ const TABLE: &[(&str, ProgType, u32, u32)] = {
     ]
 };
 
+/// Whether its programs are loaded without being asked for.
+pub(super) fn autoload(section: &str) -> bool {
+    !section.starts_with('?')
+}
+
 /// What a section's name means; `None` where it says nothing.
 pub(super) fn meaning(section: &str) -> Option<Meaning> {
-    let name = section.strip_prefix('?');
-    let autoload = name.is_none();
-    let name = name.unwrap_or(section);
+    let name = section.strip_prefix('?').unwrap_or(section);
     let (_, prog_type, attach_type, flags) = *TABLE.iter().find(|row| name.starts_with(row.0))?;
     Some(Meaning {
         prog_type,
         attach_type,
         flags,
-        autoload,
     })
 }

@@ -224,8 +224,12 @@ impl Compiler<'_> {
         let fits = i32::try_from(l.values as i64);
         let table = match (l.pool.and_then(|p| self.pool.reg(p)), fits) {
             (Some(reg), _) => reg,
-            (None, Ok(disp)) if scale == 0 => {
-                self.buf.lea(Size::D, Reg::RAX, Mem::new(index, disp));
+            (None, Ok(disp)) => {
+                let mem = match scale {
+                    0 => Mem::new(index, disp),
+                    _ => Mem::table(index, scale, disp),
+                };
+                self.buf.lea(Size::D, Reg::RAX, mem);
                 return;
             }
             _ => {

@@ -89,6 +89,20 @@ impl Map {
         Ok(Map { geo, store, fields })
     }
 
+    /// Takes storage into use again that another guest used, and that
+    /// [`MapReader::mend`](super::MapReader::mend) found whole.
+    ///
+    /// `EINVAL` where the region is shorter than the geometry says.
+    pub fn attach(
+        geo: Geometry,
+        region: Region,
+        seed: u64,
+        fields: Fields,
+    ) -> Result<Map, MapError> {
+        let store = Store::new(&geo, region, seed, fields)?;
+        Ok(Map { geo, store, fields })
+    }
+
     /// The geometry it was created with.
     pub fn geometry(&self) -> &Geometry {
         &self.geo

@@ -43,6 +43,10 @@ impl MapReader {
         &self.geo
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The storage.
     pub fn region(&self) -> &Region {
         &self.region

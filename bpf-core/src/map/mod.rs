@@ -15,6 +15,7 @@
 //! | `lpm` | the longest-prefix-match trie |
 //! | `queue` | queues and stacks |
 //! | `ringbuf` | ring buffers: the producers, and the host's consumer |
+//! | `mend` | the check after a writer was stopped anywhere |
 //! | `guest`, `host` | [`Map`] and [`MapReader`]: one face for all types |
 //!
 //! ```
@@ -44,6 +45,7 @@ mod guest;
 mod hash;
 mod host;
 mod lpm;
+mod mend;
 mod queue;
 mod region;
 mod ringbuf;
@@ -58,6 +60,7 @@ pub use guest::{Cursor, Entry, Map};
 pub use hash::HashLayout;
 pub use host::MapReader;
 pub use lpm::LpmLayout;
+pub use mend::Mended;
 pub use region::{ALIGN, Region};
 pub use ringbuf::{RingConsumer, ring_flags};
 

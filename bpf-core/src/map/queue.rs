@@ -11,6 +11,7 @@
 
 use super::error::MapError;
 use super::geometry::{Geometry, QueueLayout};
+use super::mend::damage;
 use super::region::Region;
 use crate::uapi::{MapType, elem_flags as f, errno};
 
@@ -97,6 +98,16 @@ impl Queue {
             }
             Ok(())
         })
+    }
+
+    /// See [`mend`](super::mend).
+    pub(super) fn mend(&self) -> Result<(), MapError> {
+        let inside = |off| self.region.load_u32(off) < self.l.slots;
+        if !inside(HEAD) || !inside(TAIL) {
+            return Err(damage("an index of the queue is out of range"));
+        }
+        self.region.unlock(LOCK);
+        Ok(())
     }
 
     fn locked<T>(&self, op: impl FnOnce() -> Result<T, MapError>) -> Result<T, MapError> {

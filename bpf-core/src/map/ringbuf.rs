@@ -11,6 +11,7 @@
 
 use super::error::{MapError, ReadError};
 use super::geometry::{PAGE, RingLayout};
+use super::mend::damage;
 use super::region::Region;
 use crate::uapi::errno;
 use alloc::vec::Vec;
@@ -165,6 +166,33 @@ impl Ring {
             self.region.copy_in(off, data);
         }
         self.commit(addr, flags, false)
+    }
+
+    /// See [`mend`](super::mend). Gives how many records were never committed.
+    pub(super) fn mend(&self) -> Result<u32, MapError> {
+        let r = &self.region;
+        let (producer, mut at) = (r.load_u64(PRODUCER), r.load_u64(CONSUMER));
+        let mut left = producer.wrapping_sub(at);
+        if left > self.l.mask + 1 || producer % 8 != 0 || at % 8 != 0 {
+            return Err(damage("a position of the ring buffer is out of range"));
+        }
+        let mut lost = 0;
+        while left != 0 {
+            let off = self.record(at);
+            let header = r.load_u32(off);
+            let size = Self::size(header);
+            if size > left {
+                return Err(damage("a record of the ring buffer is too long"));
+            }
+            if header & BUSY != 0 {
+                r.store_u32(off, header & !BUSY | DISCARD);
+                lost += 1;
+            }
+            (at, left) = (at.wrapping_add(size), left - size);
+        }
+        r.store_u64(PENDING, producer);
+        r.unlock(LOCK);
+        Ok(lost)
     }
 
     pub(super) fn query(&self, what: u64) -> u64 {

@@ -111,5 +111,10 @@ pub struct BootInfo {
     pub boot_offset_ns: u64,
     /// CLOCK_TAI less CLOCK_MONOTONIC, ns.
     pub tai_offset_ns: u64,
+    /// Indices of handles below this are left for objects of an earlier life of
+    /// the VM, which name their handles.
+    pub kept_indices: u32,
+    /// Zero.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<BootInfo>() == 88);
+const _: () = assert!(size_of::<BootInfo>() == 96);

@@ -22,4 +22,4 @@ pub mod op;
 pub mod ring;
 
 /// Version of everything in this crate. Changed whenever any of it changes.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

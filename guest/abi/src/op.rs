@@ -159,6 +159,10 @@ pub struct MapRecord {
     pub timer_off: u32,
     /// `map_extra`.
     pub extra: u64,
+    /// Handle that the map is to have, as in an earlier life of the VM; 0: any.
+    pub handle: u32,
+    /// Not 0: the storage holds the map of an earlier life.
+    pub keep: u32,
     /// Name, zero padded.
     pub name: [u8; 16],
 }
@@ -225,8 +229,9 @@ pub struct LoadRecord {
     pub jited_addr: u64,
     /// Out: length of `message`.
     pub message_len: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// In: handle that the program is to have, as in an earlier life of the VM;
+    /// 0: any.
+    pub place: u32,
     /// Out: why not, one line of UTF-8.
     pub message: [u8; 256],
 }

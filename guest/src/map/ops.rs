@@ -25,7 +25,7 @@ pub fn create(c: &Call<'_>) -> Answer {
     headroom(table)?;
     let map = MapObject::new(c.rt, &rec)?;
     let object = Object::Map(Arc::clone(&map));
-    let handle = c.rt.objects.insert(object).ok_or(errno::ENOMEM)?;
+    let handle = c.rt.objects.place(object, rec.handle)?;
     map.handle.store(handle, Ordering::Relaxed);
     Ok([u64::from(handle), 0, 0, 0, 0, 0, 0])
 }

@@ -6,6 +6,7 @@ use crate::program::Prog;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bpf_core::uapi::errno;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use spin::Mutex;
 
@@ -39,31 +40,72 @@ struct Free {
     list: Vec<u16>,
     /// First index never used.
     fresh: u16,
+    /// Indices below this are for objects of an earlier life.
+    kept: u16,
     /// Generation of the next object, never 0.
     generation: u16,
 }
 
 impl Table {
     /// No objects; generations begin where `seed` says, so that a handle of an
-    /// earlier VM means nothing here.
-    pub fn new(seed: u64) -> Self {
+    /// earlier VM means nothing here. Indices below `kept` are for objects of an
+    /// earlier life, with [`Table::put_back`].
+    pub fn new(seed: u64, kept: u32) -> Self {
+        let kept = kept.min(SLOTS as u32) as u16;
         Self {
             slots: (0..SLOTS).map(|_| AtomicPtr::default()).collect(),
             free: Mutex::new(Free {
                 list: Vec::new(),
-                fresh: 0,
+                fresh: kept,
+                kept,
                 generation: seed as u16 | 1,
             }),
         }
     }
 
+    /// Puts an object in, under `handle` if that is not 0: ENOMEM when the table
+    /// is full, EEXIST where the handle can't be had.
+    pub fn place(&self, object: Object, handle: u32) -> Result<u32, i32> {
+        match handle {
+            0 => self.insert(object).ok_or(errno::ENOMEM),
+            _ => self.put_back(object, handle).ok_or(errno::EEXIST),
+        }
+    }
+
     /// Puts an object in; `None` when the table is full.
     pub fn insert(&self, object: Object) -> Option<u32> {
-        let (index, handle) = self.free.lock().take()?;
+        let mut free = self.free.lock();
+        let index = free.take().or_else(|| self.hole(&free))?;
+        let handle = free.name(index);
+        self.fill(index, handle, object)
+    }
+
+    /// Puts an object of an earlier life in under its old handle; `None` where
+    /// that is not one, or taken.
+    pub fn put_back(&self, object: Object, handle: u32) -> Option<u32> {
+        let free = self.free.lock();
+        let index = (handle & INDEX) as u16;
+        let room = index < free.kept && self.is_empty(index) && !free.list.contains(&index);
+        if handle == 0 || !room {
+            return None;
+        }
+        self.fill(index, handle, object)
+    }
+
+    /// An index that was kept for an object that did not come back.
+    fn hole(&self, free: &Free) -> Option<u16> {
+        (0..free.kept).find(|i| self.is_empty(*i))
+    }
+
+    fn is_empty(&self, index: u16) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|s| s.load(Ordering::Relaxed).is_null())
+    }
+
+    fn fill(&self, index: u16, handle: u32, object: Object) -> Option<u32> {
+        let slot = self.slots.get(index as usize)?;
         let entry = Box::into_raw(Box::new(Entry { handle, object }));
-        self.slots
-            .get(index as usize)?
-            .store(entry, Ordering::Release);
+        slot.store(entry, Ordering::Release);
         Some(handle)
     }
 
@@ -116,18 +158,22 @@ impl Table {
 }
 
 impl Free {
-    /// An index and a handle with a new generation.
-    fn take(&mut self) -> Option<(u16, u32)> {
-        let index = match self.list.pop() {
-            Some(i) => i,
+    /// An index that is free, and was not kept for an earlier object.
+    fn take(&mut self) -> Option<u16> {
+        match self.list.pop() {
+            Some(i) => Some(i),
             None if (self.fresh as usize) < SLOTS => {
                 self.fresh += 1;
-                self.fresh - 1
+                Some(self.fresh - 1)
             }
-            None => return None,
-        };
+            None => None,
+        }
+    }
+
+    /// A handle with a new generation.
+    fn name(&mut self, index: u16) -> u32 {
         let handle = u32::from(self.generation) << 16 | u32::from(index);
         self.generation = self.generation.wrapping_add(1).max(1);
-        Some((index, handle))
+        handle
     }
 }

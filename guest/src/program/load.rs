@@ -92,8 +92,8 @@ fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
         attach_type,
         flat,
     });
-    let full = || refuse(errno::ENOMEM, "the VM has too many objects");
-    rt.objects.insert(Object::Prog(prog)).ok_or_else(full)
+    let placed = rt.objects.place(Object::Prog(prog), rec.place);
+    placed.map_err(|e| refuse(e, "the VM has no room for the object"))
 }
 
 /// Heap that verification (but for its states) and compilation of an instruction

@@ -146,6 +146,16 @@ impl World {
         at
     }
 
+    /// How much of the shared slot is in use, for [`World::reset`].
+    pub fn mark(&self) -> u64 {
+        self.free.get()
+    }
+
+    /// Takes back what was allocated since.
+    pub fn reset(&self, mark: u64) {
+        self.free.set(mark);
+    }
+
     pub fn put(&self, bytes: &[u8]) -> u64 {
         let at = self.alloc(bytes.len() as u64);
         self.shared.copy_in(at, bytes).unwrap();
@@ -244,16 +254,43 @@ impl World {
     ) -> (i32, LoadRecord) {
         let insns = asm::assemble(text).unwrap_or_else(|e| panic!("{e}"));
         let bytes: Vec<u8> = insns.iter().flat_map(|i| i.to_bytes()).collect();
+        self.send(prog_type, &bytes, change)
+    }
+
+    /// Loads a program given as bytes: its handle, or a negative errno.
+    pub fn try_load_bytes(
+        &self,
+        prog_type: ProgType,
+        insns: &[u8],
+        change: impl FnOnce(&mut LoadRecord),
+    ) -> Result<u32, i32> {
+        match self.send(prog_type, insns, change) {
+            (0, rec) => Ok(rec.handle),
+            (status, _) => Err(status),
+        }
+    }
+
+    fn send(
+        &self,
+        prog_type: ProgType,
+        insns: &[u8],
+        change: impl FnOnce(&mut LoadRecord),
+    ) -> (i32, LoadRecord) {
         let mut rec = LoadRecord::new_zeroed();
         rec.prog_type = prog_type as u32;
-        rec.insns = self.put(&bytes);
-        rec.insn_cnt = insns.len() as u32;
+        rec.insns = self.put(insns);
+        rec.insn_cnt = (insns.len() / 8) as u32;
         rec.license[..3].copy_from_slice(b"GPL");
         rec.flat_max = 4096;
         change(&mut rec);
         let at = self.put_record(&rec);
         let c = self.call(code::PROG_LOAD, [at, 0, 0, 0, 0, 0, 0]);
         (c.status, self.read(at))
+    }
+
+    pub fn unload(&self, prog: u32) {
+        let c = self.call(code::PROG_UNLOAD, [prog.into(), 0, 0, 0, 0, 0, 0]);
+        assert_eq!(c.status, 0);
     }
 
     pub fn load(&self, prog_type: ProgType, text: &str) -> u32 {

@@ -45,7 +45,7 @@ const fn hashed(title: &'static str, name: &'static str, keys: u32) -> Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 14] = [
+pub const CASES: [Case; 16] = [
     case("trivial", &[]),
     case("primes", &[]),
     case("sieve", &[]),
@@ -55,8 +55,10 @@ pub const CASES: [Case; 14] = [
     case("branches", &["steps"]),
     case("logarithm", &["numbers"]),
     case("compare", &["left", "right"]),
+    case("filter", &["frames"]),
     case("array_loop", &[]),
     hashed("hash_loop, 1K keys", "hash_loop", 1 << 10),
+    hashed("hash_loop, 64K keys", "hash_loop", 1 << 16),
     hashed("hash_loop, 1M keys", "hash_loop", 1 << 20),
     hashed("hash_update, 1K keys", "hash_update", 1 << 10),
     hashed("hash_update, 1M keys", "hash_update", 1 << 20),

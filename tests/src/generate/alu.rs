@@ -238,7 +238,7 @@ impl Gen<'_> {
 }
 
 /// All conditional jumps.
-pub(super) const CONDITIONS: [u8; 11] = [
+pub const CONDITIONS: [u8; 11] = [
     op::JEQ,
     op::JNE,
     op::JGT,

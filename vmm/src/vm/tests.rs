@@ -420,3 +420,50 @@ fn many_vms_come_and_go_and_leave_nothing() {
         || footprint().0 < before.0 + 30 && footprint().1 < before.1 + 10
     ));
 }
+
+fn lives_again(vm: &Vm, recoveries: u64) {
+    let begin = std::time::Instant::now();
+    while vm.stats().recoveries < recoveries {
+        assert!(begin.elapsed() < Duration::from_secs(10), "not rebuilt");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(vm.call(0, [7; 7]).unwrap().val[0], 7);
+    assert!(vm.is_alive() && vm.fault().is_none());
+}
+
+#[test]
+fn triple_faults_nonsense_and_errors_of_kvm_are_recovered_from() {
+    let config = Config {
+        recovery: crate::Recovery::KeepMaps,
+        vcpus: 2,
+        ..small()
+    };
+    let image = testing::guest_with(testing::echo(), |_| testing::handler_that_faults());
+    let vm = Vm::boot_image(&config, &image).expect("these tests need KVM");
+    let calls = |vm: &Vm| vm.stats().calls;
+    for (nth, (op, arg, cause)) in [
+        (1, 0, Cause::TripleFault),
+        (5, 0, Cause::Protocol),
+        (6, 0, Cause::Panic),
+        (3, 1, Cause::Protocol),
+        (2, layout::SHARED, Cause::TripleFault),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        lives_again(&vm, nth as u64);
+        let before = calls(&vm);
+        let error = vm.ask(op, [arg, 0, 0, 0, 0, 0, 0]).unwrap_err();
+        let CallError::Failed(report) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(report.cause, cause, "{report}");
+        lives_again(&vm, nth as u64 + 1);
+        assert!(calls(&vm) > before, "counters go on");
+    }
+    vm.inject_fault("for the test");
+    lives_again(&vm, 6);
+    let reports = vm.recoveries();
+    assert_eq!(reports.last().unwrap().fault.cause, Cause::KvmInternal);
+    assert_eq!(reports.len(), 6);
+}

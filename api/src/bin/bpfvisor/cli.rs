@@ -1,6 +1,8 @@
 //! Arguments.
 
 use bpfvisor::VmBuilder;
+use bpfvisor::object::LoadOptions;
+use bpfvisor::uapi::ProgType;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +66,39 @@ impl VmArgs {
     }
 }
 
+/// What an object may leave open.
+#[derive(Args, Clone, Debug)]
+pub struct ObjectArgs {
+    /// Type of programs in sections whose names say none: xdp, sched_cls, socket_filter, flat, …
+    #[arg(long = "type", value_name = "TYPE", value_parser = prog_type)]
+    pub prog_type: Option<ProgType>,
+}
+
+impl ObjectArgs {
+    /// Options that load these programs.
+    pub fn options(&self, programs: Vec<String>) -> LoadOptions {
+        LoadOptions {
+            programs,
+            prog_type: self.prog_type,
+            flat: (0, bpfvisor::MAX_PACKET as u32),
+            ..LoadOptions::default()
+        }
+    }
+}
+
+fn prog_type(name: &str) -> Result<ProgType, String> {
+    let short = match name {
+        "socket" => "socket_filter",
+        "classifier" | "tc" => "sched_cls",
+        "action" => "sched_act",
+        other => other,
+    };
+    ProgType::from_name(short).ok_or_else(|| {
+        let names: Vec<&str> = ProgType::ALL.iter().map(|t| t.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Object file, compiled with clang -O2 -g -target bpf
@@ -88,6 +123,8 @@ pub struct RunArgs {
     /// Set a global variable first: NAME=NUMBER, or NAME=hex:BYTES
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
+    #[command(flatten)]
+    pub object_args: ObjectArgs,
     #[command(flatten)]
     pub vm: VmArgs,
 }
@@ -117,6 +154,8 @@ pub struct VerifyArgs {
     /// 1: branch states, 2: every instruction, 4: statistics
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=7))]
     pub log_level: u32,
+    #[command(flatten)]
+    pub object_args: ObjectArgs,
     #[command(flatten)]
     pub vm: VmArgs,
 }
@@ -149,6 +188,8 @@ pub struct DumpArgs {
     /// Print one JSON object per program
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub object_args: ObjectArgs,
     #[command(flatten)]
     pub vm: VmArgs,
 }

@@ -6,10 +6,10 @@ mod tests;
 
 use crate::cli::{Dump, DumpArgs, ProgArgs, ProgCommand};
 use anyhow::{Result, bail};
+use bpfvisor::Program;
 use bpfvisor::hex;
 use bpfvisor::insn::Insn;
-use bpfvisor::object::{LoadOptions, ObjectFile};
-use bpfvisor::{MAX_PACKET, Program};
+use bpfvisor::object::ObjectFile;
 use machine::{Line, disassemble};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -28,11 +28,7 @@ fn dump(args: &DumpArgs) -> Result<()> {
     let file = ObjectFile::open(&args.object)?;
     let vm = args.vm.builder().boot()?;
     for name in crate::verify::programs(&file, args.prog.as_deref())? {
-        let options = LoadOptions {
-            programs: vec![name.clone()],
-            log_level: 0,
-            flat: (0, MAX_PACKET as u32),
-        };
+        let options = args.object_args.options(vec![name.clone()]);
         let object = file.load(&vm, &options).map_err(crate::run::explain)?;
         if let Some(program) = object.program(&name) {
             print(&name, program, args)?;

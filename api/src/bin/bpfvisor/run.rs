@@ -7,7 +7,7 @@ use crate::capture::Writer;
 use crate::cli::RunArgs;
 use anyhow::{Result, anyhow, bail};
 use bpfvisor::hex;
-use bpfvisor::object::{LoadOptions, Object, ObjectFile};
+use bpfvisor::object::{Object, ObjectFile};
 use bpfvisor::uapi::ProgType;
 use bpfvisor::{Program, Vm};
 use std::collections::BTreeMap;
@@ -69,15 +69,10 @@ fn start(file: &ObjectFile, args: &RunArgs, single: Option<&[u8]>) -> Result<Ses
     let begin = Instant::now();
     let vm = args.vm.builder().boot()?;
     let boot = begin.elapsed();
-    let flat = match single {
-        Some(data) => (data.len() as u32, data.len() as u32),
-        None => (0, bpfvisor::MAX_PACKET as u32),
-    };
-    let options = LoadOptions {
-        programs: vec![name.clone()],
-        log_level: 0,
-        flat,
-    };
+    let mut options = args.object_args.options(vec![name.clone()]);
+    if let Some(data) = single {
+        options.flat = (data.len() as u32, data.len() as u32);
+    }
     let begin = Instant::now();
     let object = file.load(&vm, &options).map_err(explain)?;
     let load = begin.elapsed();

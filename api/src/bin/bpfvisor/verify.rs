@@ -3,7 +3,7 @@
 use crate::cli::VerifyArgs;
 use anyhow::{Result, bail};
 use bpfvisor::object::{LoadOptions, ObjectFile};
-use bpfvisor::{Error, MAX_PACKET, Vm};
+use bpfvisor::{Error, Vm};
 
 /// Verifies each program, prints the logs, fails where one is not accepted.
 pub fn verify(args: &VerifyArgs) -> Result<()> {
@@ -12,7 +12,7 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
     let vm = args.vm.builder().boot()?;
     let mut refused = 0;
     for name in &names {
-        if !one(&file, &vm, name, args.log_level)? {
+        if !one(&file, &vm, name, args)? {
             refused += 1;
         }
     }
@@ -34,11 +34,10 @@ pub fn programs(file: &ObjectFile, wanted: Option<&str>) -> Result<Vec<String>> 
     Ok(all)
 }
 
-fn one(file: &ObjectFile, vm: &Vm, name: &str, log_level: u32) -> Result<bool> {
+fn one(file: &ObjectFile, vm: &Vm, name: &str, args: &VerifyArgs) -> Result<bool> {
     let options = LoadOptions {
-        programs: vec![name.into()],
-        log_level,
-        flat: (0, MAX_PACKET as u32),
+        log_level: args.log_level,
+        ..args.object_args.options(vec![name.into()])
     };
     println!("program {name}");
     match file.load(vm, &options) {

@@ -106,11 +106,13 @@ fn mod_rm(out: &mut Encoded, field: Reg, rm: Rm) {
 }
 
 /// ModRM, SIB and displacement of a memory operand. RSP and R12 as base need a
-/// SIB byte; RBP and R13 as base always have a displacement.
+/// SIB byte; RBP and R13 as base always have a displacement. No base is written
+/// as RBP without a displacement, and has one of four bytes.
 fn memory(out: &mut Encoded, reg: u8, m: Mem) {
-    let base = m.base.low();
-    let short = i8::try_from(m.disp);
-    let mode = match short {
+    let without_base = m.base == Reg::NONE;
+    let base = if without_base { 5 } else { m.base.low() };
+    let mode = match i8::try_from(m.disp) {
+        _ if without_base => 0x00,
         Ok(0) if base != 5 => 0x00,
         Ok(_) => 0x40,
         Err(_) => 0x80,
@@ -123,7 +125,7 @@ fn memory(out: &mut Encoded, reg: u8, m: Mem) {
         }
     }
     match mode {
-        0x00 => {}
+        0x00 if !without_base => {}
         0x40 => out.push(m.disp as u8),
         _ => out.push_all(&m.disp.to_le_bytes()),
     }

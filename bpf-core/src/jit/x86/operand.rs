@@ -22,6 +22,8 @@ impl Reg {
     pub const R13: Reg = Reg(13);
     pub const R14: Reg = Reg(14);
     pub const R15: Reg = Reg(15);
+    /// No register at all: only as the base of a memory operand.
+    pub const NONE: Reg = Reg(16);
 }
 
 impl Reg {
@@ -52,7 +54,7 @@ pub enum Size {
 /// A memory operand: `[base + index * 2^scale + disp]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mem {
-    /// Base register.
+    /// Base register, or [`Reg::NONE`] beside an index.
     pub base: Reg,
     /// Index register (any but RSP) and the logarithm of its factor.
     pub index: Option<(Reg, u8)>,
@@ -77,6 +79,11 @@ impl Mem {
             index: Some((index, scale)),
             disp,
         }
+    }
+
+    /// `[index * 2^scale + disp]`.
+    pub const fn table(index: Reg, scale: u8, disp: i32) -> Self {
+        Self::indexed(Reg::NONE, index, scale, disp)
     }
 }
 

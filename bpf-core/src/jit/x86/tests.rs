@@ -24,6 +24,9 @@ fn memories() -> Vec<Mem> {
             all.extend([0, 5, 500].map(|d| Mem::indexed(base, index, index.0 & 3, d)));
         }
     }
+    for index in regs().filter(|&r| r != Reg::RSP) {
+        all.extend(DISPS.map(|d| Mem::table(index, index.0 & 3, d)));
+    }
     all
 }
 
@@ -86,7 +89,11 @@ fn rm_width(form: &Form, size: Size) -> usize {
 fn same_memory(i: &Instruction, m: Mem) -> bool {
     let index = m.index.map_or(Register::None, |(r, _)| register(r, 8));
     let scale = m.index.map_or(1, |(_, s)| 1 << s);
-    i.memory_base() == register(m.base, 8)
+    let base = match m.base {
+        Reg::NONE => Register::None,
+        base => register(base, 8),
+    };
+    i.memory_base() == base
         && i.memory_index() == index
         && i.memory_index_scale() == scale
         && i.memory_displacement64() == m.disp as i64 as u64

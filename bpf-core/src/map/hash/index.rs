@@ -143,12 +143,12 @@ impl Hash {
         (e < self.l.elements).then_some(e)
     }
 
-    fn tag(&self, s: Slot) -> u16 {
+    pub(super) fn tag(&self, s: Slot) -> u16 {
         self.region
             .load_u16(self.line_off(s.line) + TAGS + u64::from(s.no) * 2)
     }
 
-    fn set_tag(&self, s: Slot, tag: u16) {
+    pub(super) fn set_tag(&self, s: Slot, tag: u16) {
         self.region
             .store_u16(self.line_off(s.line) + TAGS + u64::from(s.no) * 2, tag);
     }

@@ -20,6 +20,7 @@
 mod index;
 mod key;
 mod lru;
+mod mend;
 mod ops;
 mod per_cpu;
 mod read;

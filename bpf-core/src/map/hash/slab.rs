@@ -9,15 +9,15 @@ use super::super::region::SPINS;
 use super::Hash;
 
 /// How many elements were ever handed out.
-const FRESH_ELEMS: u64 = 0;
+pub(super) const FRESH_ELEMS: u64 = 0;
 /// How many overflow lines were ever handed out.
-const FRESH_LINES: u64 = 4;
+pub(super) const FRESH_LINES: u64 = 4;
 /// Stack of free overflow lines.
-const FREE_LINES: u64 = 8;
+pub(super) const FREE_LINES: u64 = 8;
 /// The LRU's hand.
 pub(super) const HAND: u64 = 16;
 /// Per CPU: stack of free elements.
-const FREE_ELEMS: u64 = 0;
+pub(super) const FREE_ELEMS: u64 = 0;
 /// Per CPU: the spare element.
 const SPARE: u64 = 8;
 
@@ -32,7 +32,7 @@ impl Hash {
     }
 
     #[inline(always)]
-    fn cpu_line(&self, cpu: u32) -> u64 {
+    pub(super) fn cpu_line(&self, cpu: u32) -> u64 {
         64 + 64 * u64::from(cpu)
     }
 

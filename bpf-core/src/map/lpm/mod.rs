@@ -14,6 +14,7 @@
 //! Prefix lengths grow on the way down, which bounds every walk, whatever the
 //! storage says.
 
+mod mend;
 mod ops;
 mod prefix;
 mod walk;

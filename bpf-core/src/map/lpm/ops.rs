@@ -211,7 +211,7 @@ impl Lpm {
     }
 
     /// Lists a node as free; the lock is held.
-    fn give_node(&self, node: Node) {
+    pub(super) fn give_node(&self, node: Node) {
         self.region.store_u32(node.0, self.region.load_u32(FREE));
         self.set(FREE, Some(node));
     }

@@ -6,6 +6,7 @@ mod create;
 mod hash;
 mod hash_stress;
 mod lpm;
+mod mend;
 mod queue;
 mod ringbuf;
 

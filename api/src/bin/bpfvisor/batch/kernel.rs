@@ -117,10 +117,13 @@ impl Kernel {
         let mut insns = q.insns.clone();
         apply_fixups(q, &mut insns, |i| maps.get(i).map(AsRawFd::as_raw_fd))?;
         let mut bytes: Vec<u8> = insns.iter().flat_map(|i| i.to_bytes()).collect();
-        let loaded = load(q, prog_type, &mut bytes, self.log_level | STATS)
-            // Only a log with the instructions names the one at fault.
-            .or_else(|_| load(q, prog_type, &mut bytes, 1 | STATS));
-        let (program, log) = loaded.map_err(|(n, log)| Failure::Rejected(n, log))?;
+        let loaded = load(q, prog_type, &mut bytes, self.log_level | STATS);
+        // Only a log with the instructions names the one at fault; one that does
+        // not fit changes the error.
+        let (program, log) = loaded.map_err(|(n, short)| {
+            let again = load(q, prog_type, &mut bytes, 1 | STATS);
+            Failure::Rejected(n, again.map_or_else(|(_, log)| log, |_| short))
+        })?;
         for (line, map) in q.maps.iter().zip(&maps) {
             for (key, value) in &line.init {
                 if *value == Initial::ThisProgram {
