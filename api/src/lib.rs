@@ -46,7 +46,7 @@ mod vm;
 
 pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
-pub use bpfvisor_vmm::{Loss, Recovery, RecoveryLimit, RecoveryReport, VmStats};
+pub use bpfvisor_vmm::{Loss, Paused, Recovery, RecoveryLimit, RecoveryReport, VmStats};
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{ArrayView, Elements, Iter, Keys, Map, Position, RingBuffer, TypedMap};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};

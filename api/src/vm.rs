@@ -5,7 +5,8 @@ use crate::pool::VmPool;
 use crate::registry::Registry;
 use crate::stats::Stats;
 use bpfvisor_vmm::{
-    BootError, CallError, Config, FaultReport, Recovery, RecoveryLimit, RecoveryReport, VmStats,
+    BootError, CallError, Config, FaultReport, Paused, Recovery, RecoveryLimit, RecoveryReport,
+    VmStats,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +173,19 @@ impl Vm {
     /// one that is under way.
     pub fn recoveries(&self) -> Vec<Arc<RecoveryReport>> {
         self.inner.vmm.recoveries()
+    }
+
+    /// Stops everything that runs in the VM, from any thread, until the answer is
+    /// dropped. Calls wait meanwhile, and no time budget is used; maps can be read
+    /// and do not change; the guest's clock (`bpf_ktime_get_ns`) goes on.
+    pub fn pause(&self) -> Paused {
+        self.inner.vmm.pause()
+    }
+
+    /// Ends the VM, from any thread and for good: calls under way and later ones
+    /// fail with [`Error::Guest`]. Maps can still be read.
+    pub fn kill(&self) {
+        self.inner.vmm.kill();
     }
 
     /// Has the VM die, as if KVM had failed: to see what comes of it.

@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bpfvisor_fuzz_guided::count("elf", data));
+use bpfvisor_fuzz_guided as shared;
+
+libfuzzer_sys::fuzz_target!(init: shared::write_seeds("elf"), |data: &[u8]| shared::count("elf", data));

@@ -18,6 +18,25 @@ fn tell(useful: bool) {
     }
 }
 
+/// Writes the seeds of a target into the folder that `SEEDS` names, before
+/// libFuzzer reads it.
+pub fn write_seeds(name: &str) {
+    let Ok(folder) = std::env::var("SEEDS") else {
+        return;
+    };
+    let seeds = match targets::by_name(name) {
+        Some(target) => (target.seeds)(),
+        // Scripts that load, make maps, run and answer well.
+        None => vec![
+            [1, 0, 0, 0].repeat(8),
+            [0, 1, 2, 3, 4, 5, 6, 7].repeat(16),
+        ],
+    };
+    for (n, seed) in seeds.iter().enumerate() {
+        std::fs::write(format!("{folder}/seed-{n}"), seed).expect("a folder to write to");
+    }
+}
+
 /// Runs a target of `bpfvisor_tests::targets`.
 pub fn count(name: &str, data: &[u8]) {
     let target = targets::by_name(name).expect("a target's name");

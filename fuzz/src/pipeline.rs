@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bpfvisor_fuzz_guided::count("pipeline", data));
+use bpfvisor_fuzz_guided as shared;
+
+libfuzzer_sys::fuzz_target!(init: shared::write_seeds("pipeline"), |data: &[u8]| shared::count("pipeline", data));

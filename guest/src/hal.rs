@@ -19,6 +19,12 @@ pub trait Machine: Sync {
     /// The time stamp counter.
     fn tsc(&self) -> u64;
 
+    /// Leaves everything that a vCPU does and goes on as if the watchdog had sent it
+    /// to the abort entry. A machine without one returns.
+    fn abandon(&self, vcpu: u32) {
+        let _ = vcpu;
+    }
+
     /// Writes machine code to its place in the code region. `false` when the
     /// range lies outside.
     fn write_code(&self, addr: u64, bytes: &[u8]) -> bool;

@@ -19,6 +19,7 @@ pub struct Queue {
     host_waiting: &'static AtomicU32,
     phase: &'static AtomicU32,
     stop: &'static AtomicU32,
+    overdue: &'static AtomicU32,
     next: AtomicU32,
 }
 
@@ -34,8 +35,14 @@ impl Queue {
             host_waiting: shared.word(base + block::HOST_WAITING)?,
             phase: shared.word(base + block::PHASE)?,
             stop: shared.word(base + block::STOP)?,
+            overdue: shared.word(base + block::OVERDUE)?,
             next: AtomicU32::new(0),
         })
+    }
+
+    /// The request under way has used its time up.
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) != 0
     }
 
     /// Tells the watchdog what this vCPU does from here on.

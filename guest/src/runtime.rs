@@ -136,6 +136,15 @@ impl Runtime {
         }
     }
 
+    /// Gives a program up whose time is over, in a helper that would wait on; the
+    /// runtime must hold nothing. Returns if there is time left.
+    #[cold]
+    pub(crate) fn give_up(&self, vcpu: u32) {
+        if self.vcpu(vcpu).is_some_and(|v| v.queue.is_overdue()) {
+            self.machine.abandon(vcpu);
+        }
+    }
+
     /// Has the host wake the consumer of a ring buffer, who sleeps.
     #[cold]
     pub(crate) fn wake_consumer(&self, map: &MapObject) {

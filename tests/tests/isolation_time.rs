@@ -1,8 +1,9 @@
 //! Programs that do not end, in VMs without verifier. They need /dev/kvm.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use bpfvisor::{Cause, Error, MapSpec, ProgramSpec, TestRun, Vm};
+use bpfvisor::{Cause, Error, MapSpec, ProgramSpec, Recovery, TestRun, Vm};
 use bpfvisor_tests::attack::{BUDGET, FRAME, load, program, proof, settings, works};
+use std::fmt::Write;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -98,21 +99,135 @@ fn a_lock_held_by_a_program_that_is_cut_short_is_free_again() {
     });
 }
 
-/// The runtime itself spins: nobody can say how to go on, so the VM is over.
+/// The helper itself spins, and looks at the time.
 #[test]
-fn waiting_for_a_lock_that_is_never_freed_ends_the_vm() {
+fn waiting_for_a_lock_that_is_never_freed_is_cut_short() {
     proof(|vm| {
         let map = locked(vm);
         let twice = with_lock(&map, "r1 = r6\ncall bpf_spin_lock\nr0 = 0\nexit");
-        let endless = load(vm, program(&twice));
-        let begin = Instant::now();
-        let error = endless.run(&FRAME).unwrap_err();
-        assert!(matches!(error, Error::Guest(_)), "{error}");
-        assert!(begin.elapsed() < Duration::from_secs(15));
-        let report = vm.fault().unwrap();
-        assert_eq!(report.cause, Cause::Unresponsive, "{report}");
-        assert_eq!(report.program.as_deref(), Some("attack"), "{report}");
+        cut_short(vm, &twice);
+        // What it held is free.
+        let once = with_lock(&map, "r1 = r6\ncall bpf_spin_unlock\nr0 = 5\nexit");
+        assert_eq!(load(vm, program(&once)).run(&FRAME).unwrap().r0, 5);
     });
+}
+
+/// A lock that no program holds: nobody will ever free it, and all wait in vain.
+#[test]
+fn waiting_for_a_lock_that_nobody_holds_is_cut_short() {
+    let vm = settings().vcpus(2).boot().unwrap();
+    let map = locked(&vm);
+    let fd = map.as_raw_fd();
+    let taken = format!("r1 = map[id:{fd}][0]+0\n*(u32 *)(r1 + 0) = 1\nr0 = 1\nexit");
+    load(&vm, program(&taken)).run(&FRAME).unwrap();
+    let waits = load(&vm, program(&with_lock(&map, "r0 = 0\nexit")));
+    let quick = load(&vm, program("r0 = 3\nexit"));
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| waits.run(&FRAME));
+        while !stuck.is_finished() {
+            assert_eq!(quick.run(&FRAME).unwrap().r0, 3);
+        }
+        assert_eq!(stuck.join().unwrap(), Err(Error::Timeout(BUDGET)));
+    });
+    works(&vm);
+}
+
+#[test]
+fn a_vm_that_is_paused_stands_still_and_loses_no_time() {
+    let vm = settings().vcpus(2).boot().unwrap();
+    let counts = vm.create_map(MapSpec::array("counts", 8, 1)).unwrap();
+    let fd = counts.as_raw_fd();
+    let text = format!(
+        "r1 = map[id:{fd}][0]+0\nagain:\nr2 = *(u64 *)(r1 + 0)\nr2 += 1\n*(u64 *)(r1 + 0) = r2\n\
+         if r2 != 0 goto again\nexit"
+    );
+    let endless = load(&vm, program(&text));
+    let quick = load(&vm, program("r0 = 3\nexit"));
+    let count = || counts.get(&[0; 4]).unwrap().unwrap();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(|| (endless.run(&FRAME), begin.elapsed()));
+        while count() == [0; 8] {
+            std::thread::yield_now();
+        }
+        let paused = vm.pause();
+        let nested = vm.pause();
+        let calls = scope.spawn(|| quick.run(&FRAME).map(|out| out.r0));
+        let still = count();
+        std::thread::sleep(3 * BUDGET);
+        drop(nested);
+        assert_eq!(count(), still);
+        assert!(!stuck.is_finished() && !calls.is_finished());
+        drop(paused);
+        assert_eq!(calls.join().unwrap(), Ok(3));
+        let (answer, took) = stuck.join().unwrap();
+        assert_eq!(answer, Err(Error::Timeout(BUDGET)));
+        assert!(took > 3 * BUDGET, "{took:?}");
+        assert_ne!(count(), still);
+    });
+    works(&vm);
+    // One that sleeps is paused as well.
+    std::thread::sleep(Duration::from_millis(50));
+    drop(vm.pause());
+    works(&vm);
+}
+
+#[test]
+fn a_vm_is_killed_from_another_thread() {
+    for recovery in [Recovery::None, Recovery::KeepMaps] {
+        let vm = settings()
+            .recovery(recovery)
+            .timeout(Duration::from_secs(60));
+        let vm = vm.boot().unwrap();
+        let map = vm.create_map(MapSpec::array("map", 8, 1)).unwrap();
+        map.insert(&[0; 4], &[5; 8]).unwrap();
+        let endless = load(&vm, program("again:\ngoto again\nexit"));
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let stuck = scope.spawn(|| endless.run(&FRAME));
+            std::thread::sleep(Duration::from_millis(30));
+            // Even one that is paused.
+            let paused = vm.pause();
+            vm.kill();
+            let error = stuck.join().unwrap().unwrap_err();
+            assert!(
+                matches!(error, Error::Guest(_)) && !error.is_retryable(),
+                "{error}"
+            );
+            drop(paused);
+        });
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        assert_eq!(vm.fault().unwrap().cause, Cause::Killed);
+        assert!(!vm.is_alive());
+        assert!(endless.run(&FRAME).is_err());
+        assert_eq!(map.get(&[0; 4]).unwrap(), Some(vec![5; 8]));
+    }
+}
+
+/// A program whose verification takes long ends in time, and nothing is left.
+#[test]
+fn verification_ends_within_its_budget() {
+    let vm = Vm::builder().memory(8 << 20).heap(64 << 20).boot().unwrap();
+    // Every round doubles the paths.
+    let mut text = String::from("r6 = r1\nr7 = 0\n");
+    for n in 0..4000 {
+        let _ = writeln!(
+            text,
+            "call bpf_get_prandom_u32\nif r0 == {n} goto +1\nr7 += {n}"
+        );
+    }
+    text.push_str("r0 = r7\nexit");
+    let begin = Instant::now();
+    let verdict = vm.load(ProgramSpec::xdp(program(&text)).license("GPL"));
+    assert!(
+        begin.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        begin.elapsed()
+    );
+    if let Err(e) = verdict {
+        assert!(matches!(e, Error::Program(_)), "{e}");
+    }
+    works(&vm);
 }
 
 #[test]

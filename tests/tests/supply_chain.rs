@@ -1,5 +1,7 @@
-//! Every dependency has a licence from the list of `deny.toml` and comes from a
-//! registry, not from a git address or a path outside the workspace.
+//! Every dependency has a licence from the list of `deny.toml`, comes from a
+//! registry (not from a git address or a path outside the workspace) with a checksum,
+//! and builds with the Rust version that we promise; versions side by side are known.
+//! Advisories can't be had offline: `cargo deny check advisories` fetches them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,6 +11,11 @@ use std::path::Path;
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
+
+/// Packages of which the tree has two versions: `bitflags` and `syn` by what the
+/// rust-vmm crates and derive macros ask for, `object` and `hashbrown` by aya, which
+/// only tests use.
+const SIDE_BY_SIDE: [&str; 4] = ["bitflags", "hashbrown", "object", "syn"];
 
 /// The licences that `deny.toml` allows.
 fn allowed() -> BTreeSet<String> {
@@ -36,22 +43,20 @@ fn acceptable(expression: &str, allowed: &BTreeSet<String>) -> bool {
         .any(|side| side.split(" AND ").all(|l| allowed.contains(l.trim())))
 }
 
+/// What the lock file resolves to, for our platform.
+fn metadata() -> cargo_metadata::Metadata {
+    let platform = ["--filter-platform", "x86_64-unknown-linux-gnu"];
+    let options = ["--locked", "--offline"].into_iter().chain(platform);
+    cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(options.map(String::from).collect::<Vec<_>>())
+        .exec()
+        .unwrap()
+}
+
 #[test]
 fn licences_and_sources_are_on_the_list() {
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .other_options(
-            [
-                "--locked",
-                "--offline",
-                "--filter-platform",
-                "x86_64-unknown-linux-gnu",
-            ]
-            .map(String::from)
-            .to_vec(),
-        )
-        .exec()
-        .unwrap();
+    let metadata = metadata();
     let allowed = allowed();
     let mut bad = Vec::new();
     for package in &metadata.packages {
@@ -89,4 +94,45 @@ fn licence_expressions_are_judged() {
     assert!(!acceptable("GPL-3.0-only", &allowed));
     assert!(!acceptable("MIT AND GPL-3.0-only", &allowed));
     assert!(!acceptable("", &allowed));
+}
+
+/// The oldest Rust that every dependency takes is not newer than the one that
+/// `rust-version` promises.
+#[test]
+fn dependencies_build_with_the_promised_rust() {
+    let metadata = metadata();
+    let ours = metadata.packages.iter().filter(|p| p.source.is_none());
+    let ours: BTreeSet<_> = ours.map(|p| p.rust_version.clone()).collect();
+    assert_eq!(ours.len(), 1, "one promise for all crates: {ours:?}");
+    let promised = ours.into_iter().next().flatten().unwrap();
+    for p in &metadata.packages {
+        let asked = p.rust_version.clone();
+        let fits = asked.as_ref().is_none_or(|v| *v <= promised);
+        assert!(fits, "{} {} asks for Rust {asked:?}", p.name, p.version);
+    }
+}
+
+/// Each version side by side with another has somebody to blame.
+#[test]
+fn versions_side_by_side_are_known() {
+    let known: BTreeSet<&str> = SIDE_BY_SIDE.into();
+    let metadata = metadata();
+    let mut seen = BTreeSet::new();
+    let twice: BTreeSet<&str> = metadata
+        .packages
+        .iter()
+        .filter(|p| !seen.insert(p.name.as_str()))
+        .map(|p| p.name.as_str())
+        .collect();
+    let new: Vec<_> = twice.difference(&known).collect();
+    assert!(new.is_empty(), "two versions each of {new:?}");
+}
+
+#[test]
+fn every_registry_package_has_a_checksum() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for package in lock.split("[[package]]").skip(1) {
+        let foreign = package.contains("source = ");
+        assert_eq!(foreign, package.contains("checksum = "), "{package}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::image::Image;
 use crate::lane::{Lane, Turn};
 use crate::life::Life;
 use crate::object::Grave;
+use crate::pause::Pause;
 use crate::programs::Programs;
 use crate::recover::History;
 use crate::rest::Rest;
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     pub(crate) unburied: AtomicBool,
     pub(crate) rest: Rest,
     pub(crate) life: Life,
+    pub(crate) pause: Pause,
     /// Held by whoever rebuilds it.
     pub(crate) history: Mutex<History>,
     /// What is needed to rebuild it.
@@ -72,6 +74,7 @@ impl Core {
             unburied: AtomicBool::new(false),
             rest: Rest::default(),
             life: Life::default(),
+            pause: Pause::default(),
             history: Mutex::default(),
             roll: Roll::default(),
             image,
@@ -140,7 +143,10 @@ impl Core {
         let lane = self.lanes.get(report.vcpu as usize);
         let last = lane.and_then(Lane::last_program);
         let blamed = last.and_then(|last| self.programs.blame(report.registers.rip, last));
-        if let (Some((name, insn)), true) = (blamed, report.cause != Cause::Shutdown) {
+        if let (Some((name, insn)), true) = (
+            blamed,
+            !matches!(report.cause, Cause::Shutdown | Cause::Killed),
+        ) {
             (report.program, report.insn) = (Some(name), insn);
         }
         report

@@ -202,6 +202,7 @@ impl Lane {
         // A program that answered by itself, forging, may still be at it: kicks
         // end it long before a load's budget does, and do a load no harm.
         let overdue = begin + budget.min(core.config.call_timeout).min(FOR_EVER);
+        let paused = core.pause.total();
         let mut kicks = 0;
         ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
@@ -209,7 +210,8 @@ impl Lane {
             if let Some(answer) = self.look(core, queue, n)? {
                 break answer;
             }
-            let now = Instant::now();
+            // A paused VM loses no time.
+            let now = Instant::now() - core.pause.total().saturating_sub(paused);
             let mut limit = overdue.saturating_duration_since(now);
             if limit.is_zero() {
                 if kicks == KICKS {
@@ -217,6 +219,7 @@ impl Lane {
                     let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
                     return Err(core.die(report));
                 }
+                ring::set_overdue(queue, true).map_err(outside)?;
                 self.overdue.store(true, Ordering::SeqCst);
                 self.abort.store(true, Ordering::SeqCst);
                 self.interrupt();
@@ -233,6 +236,7 @@ impl Lane {
         };
         self.overdue.store(false, Ordering::SeqCst);
         self.abort.store(false, Ordering::SeqCst);
+        ring::set_overdue(queue, false).map_err(outside)?;
         ring::set_waiting(queue, false).map_err(outside)?;
         Ok(answer)
     }

@@ -43,6 +43,7 @@ mod memory;
 pub mod object;
 mod packets;
 mod paging;
+mod pause;
 #[cfg(any(test, fuzzing))]
 pub mod player;
 mod programs;
@@ -73,6 +74,7 @@ pub use error::{BootError, CallError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
 pub use object::{Companion, Kept, Kind, Object};
+pub use pause::Paused;
 pub use recover::{Loss, Recovery, RecoveryLimit, RecoveryReport};
 pub use shared::SharedMemory;
 pub use vm::{Vm, VmStats};

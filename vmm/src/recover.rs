@@ -174,6 +174,7 @@ impl Core {
                 return;
             };
             self.rest_for(pause);
+            self.wait_for_resume();
             match self.rebuild(fault) {
                 Ok(report) => {
                     log::warn!("VM {}: {report}", self.id);

@@ -87,6 +87,14 @@ pub(crate) fn set_waiting(queue: &VolatileSlice<'_>, waiting: bool) -> Result<()
     Ok(())
 }
 
+/// Says whether the request under way has used its time up.
+pub(crate) fn set_overdue(queue: &VolatileSlice<'_>, overdue: bool) -> Result<()> {
+    queue
+        .get_atomic_ref::<AtomicU32>(block::OVERDUE as usize)?
+        .store(u32::from(overdue), Ordering::Relaxed);
+    Ok(())
+}
+
 /// The text that the runtime left in the message area, `len` bytes as it says,
 /// up to a zero. It may be anything, so nothing in it can steer a terminal.
 pub(crate) fn message(queue: &VolatileSlice<'_>, len: u32) -> String {

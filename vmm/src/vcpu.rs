@@ -121,6 +121,12 @@ impl Running {
 
     /// Runs the guest up to its next exit and handles that.
     fn step(&mut self) -> Verdict {
+        if self.core.pause.is_wanted() {
+            self.core.park();
+        }
+        if self.core.life.is_dead() {
+            return Err(Stop::Over);
+        }
         // A kick that met this thread outside the guest would else be lost.
         let kicked = self.lane()?.abort.load(Ordering::SeqCst);
         self.fd.set_kvm_immediate_exit(u8::from(kicked));

@@ -21,6 +21,7 @@ use crate::image::Image;
 use crate::lane::{Lane, succeeded};
 use crate::load::{self, LoadError, LoadRequest, Loaded};
 use crate::object::{Kind, Object};
+use crate::pause::Paused;
 use crate::recover::RecoveryReport;
 use crate::roll::Origin;
 use crate::shared::SharedMemory;
@@ -292,6 +293,20 @@ impl Vm {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(self.shared())
+    }
+
+    /// Stops all vCPUs, whatever they do, until the answer is dropped. Calls wait,
+    /// and the time counts against no budget; the guest's clock goes on.
+    pub fn pause(&self) -> Paused {
+        Paused::new(&self.0.core)
+    }
+
+    /// Ends it, for good: calls that are under way and later ones fail.
+    pub fn kill(&self) {
+        let core = &self.0.core;
+        core.life.no_more();
+        let text = "by its owner";
+        core.die(FaultReport::plain(Cause::Killed, 0, text));
     }
 
     /// Has it die, as if KVM had failed.

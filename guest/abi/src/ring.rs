@@ -36,6 +36,9 @@ pub mod block {
     pub const PHASE: u64 = 0x080;
     /// Set by the host: stop after the current request.
     pub const STOP: u64 = 0x0c0;
+    /// Set by the host: the request has used its time up. What the runtime would
+    /// wait for without end is given up.
+    pub const OVERDUE: u64 = 0x140;
     /// Trace ring: bytes ever written (guest), 64 bits.
     pub const TRACE_HEAD: u64 = 0x100;
     /// Submission ring.

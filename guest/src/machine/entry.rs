@@ -44,7 +44,7 @@ extern "C" fn start(vcpu: u64) -> ! {
 }
 
 /// The watchdog cut a program short; its stack is abandoned.
-extern "C" fn abort(rsp: u64) -> ! {
+pub(crate) extern "C" fn abort(rsp: u64) -> ! {
     let vcpu = (rsp.wrapping_sub(layout::STACKS) / layout::STACK_STRIDE) as u32;
     let rt = runtime();
     rt.aborted(vcpu);

@@ -29,6 +29,16 @@ impl Machine for Kvm {
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
+    fn abandon(&self, vcpu: u32) {
+        let top = layout::stack_top(vcpu) - 8;
+        // SAFETY: as the VMM does it: the vCPU's own stack begins anew, and nobody
+        // comes back to what was on it.
+        unsafe {
+            asm!("mov rsp, {top}", "cld", "mov rdi, rsp", "jmp {abort}",
+                 top = in(reg) top, abort = sym crate::entry::abort, options(noreturn));
+        }
+    }
+
     fn write_code(&self, addr: u64, bytes: &[u8]) -> bool {
         let end = addr.checked_add(bytes.len() as u64);
         if addr < layout::CODE || end.is_none_or(|e| e > layout::CODE + layout::CODE_SIZE) {

@@ -435,6 +435,7 @@ fn lives_again(vm: &Vm, recoveries: u64) {
 fn triple_faults_nonsense_and_errors_of_kvm_are_recovered_from() {
     let config = Config {
         recovery: crate::Recovery::KeepMaps,
+        call_timeout: Duration::from_millis(100),
         vcpus: 2,
         ..small()
     };
@@ -447,6 +448,7 @@ fn triple_faults_nonsense_and_errors_of_kvm_are_recovered_from() {
         (6, 0, Cause::Panic),
         (3, 1, Cause::Protocol),
         (2, layout::SHARED, Cause::TripleFault),
+        (4, 0, Cause::Unresponsive),
     ]
     .into_iter()
     .enumerate()
@@ -462,8 +464,8 @@ fn triple_faults_nonsense_and_errors_of_kvm_are_recovered_from() {
         assert!(calls(&vm) > before, "counters go on");
     }
     vm.inject_fault("for the test");
-    lives_again(&vm, 6);
+    lives_again(&vm, 7);
     let reports = vm.recoveries();
     assert_eq!(reports.last().unwrap().fault.cause, Cause::KvmInternal);
-    assert_eq!(reports.len(), 6);
+    assert_eq!(reports.len(), 7);
 }

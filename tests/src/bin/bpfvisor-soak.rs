@@ -1,0 +1,285 @@
+//! Many VMs, many threads, everything at once, for as long as one likes:
+//!
+//!     cargo run --release -p bpfvisor-tests --bin bpfvisor-soak -- --seconds 60
+//!
+//! Threads boot VMs (`--vms`, 100 alive at a time), load and unload programs, churn
+//! maps, run packets, kill VMs from inside (their verifier is off, they are
+//! rebuilt), have KVM fail, drop descriptors of objects that live on, and interrupt
+//! each other by signals. Every packet is accounted for: a VM's counter is what
+//! its callers counted. At the end descriptors, threads and memory are level.
+//! Needs /dev/kvm. `--memory 20` boots so many idle VMs and says what each takes.
+
+use bpfvisor::{Error, Map, MapSpec, Program, ProgramSpec, Recovery, Vm};
+use bpfvisor_tests::attack::{FRAME, program};
+use bpfvisor_tests::generate::Rng;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What was done, and what came of it.
+#[derive(Default)]
+struct Totals {
+    boots: AtomicU64,
+    packets: AtomicU64,
+    loads: AtomicU64,
+    maps: AtomicU64,
+    faults: AtomicU64,
+    retries: AtomicU64,
+    rebuilt: AtomicU64,
+    refused: AtomicU64,
+    /// How long the latest rebuildings of each VM took.
+    times: Mutex<Vec<Duration>>,
+}
+
+struct Tenant {
+    vm: Vm,
+    count: Map,
+    churn: Map,
+    counter: Program,
+    deadly: Program,
+    /// Runs that were answered, and runs that may or may not have happened.
+    answered: u64,
+    unsure: u64,
+}
+
+fn boot() -> bpfvisor::Result<Tenant> {
+    let vm = Vm::builder().memory(6 << 20).heap(4 << 20).verifier_off();
+    let vm = vm.recovery(Recovery::KeepMaps);
+    let vm = vm.recovery_limit(u32::MAX, Duration::from_secs(1)).boot()?;
+    let count = vm.create_map(MapSpec::array("count", 8, 1))?;
+    let churn = vm.create_map(MapSpec::lru_hash("churn", 4, 16, 128))?;
+    let fd = count.as_raw_fd();
+    let text = format!(
+        "r1 = map[id:{fd}][0]+0\nr0 = 1\nr0 = atomic64_fetch_add((u64 *)(r1 + 0), r0)\n\
+         r0 += 1\nexit"
+    );
+    let counter = vm.load(ProgramSpec::xdp(program(&text)).name("counter"))?;
+    let text = "r1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit";
+    let deadly = vm.load(ProgramSpec::xdp(program(text)).name("deadly"))?;
+    Ok(Tenant {
+        vm,
+        count,
+        churn,
+        counter,
+        deadly,
+        answered: 0,
+        unsure: 0,
+    })
+}
+
+impl Tenant {
+    /// One round of work.
+    fn work(&mut self, rng: &mut Rng, t: &Totals) -> bpfvisor::Result<()> {
+        match rng.below(16) {
+            0..8 => self.packets(rng, t),
+            8..11 => self.elements(rng, t),
+            11 | 12 => self.objects(rng, t),
+            13 => {
+                let died = self.deadly.run(&FRAME);
+                assert!(died.is_err(), "reading address 0 gave {died:?}");
+                t.faults.fetch_add(1, Relaxed);
+                Ok(())
+            }
+            14 => {
+                self.vm.inject_fault("for the soak");
+                t.faults.fetch_add(1, Relaxed);
+                Ok(())
+            }
+            _ => {
+                drop(self.vm.pause());
+                Ok(())
+            }
+        }
+    }
+
+    fn packets(&mut self, rng: &mut Rng, t: &Totals) -> bpfvisor::Result<()> {
+        for _ in 0..rng.below(64) {
+            t.packets.fetch_add(1, Relaxed);
+            match self.counter.run(&FRAME) {
+                Ok(_) => self.answered += 1,
+                Err(e) if e.is_retryable() => {
+                    self.unsure += 1;
+                    t.retries.fetch_add(1, Relaxed);
+                }
+                // On the vCPU that was made to fail.
+                Err(Error::Guest(_)) => self.unsure += 1,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn elements(&self, rng: &mut Rng, t: &Totals) -> bpfvisor::Result<()> {
+        for _ in 0..rng.below(32) {
+            let key = (rng.below(200) as u32).to_ne_bytes();
+            t.maps.fetch_add(1, Relaxed);
+            let done = match rng.below(3) {
+                0 => self.churn.insert(&key, &[1; 16]),
+                1 => self.churn.remove(&key),
+                _ => self.churn.get(&key).map(drop),
+            };
+            if let Err(e @ (Error::Host(_) | Error::Timeout(_))) = done {
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn objects(&self, rng: &mut Rng, t: &Totals) -> bpfvisor::Result<()> {
+        t.loads.fetch_add(1, Relaxed);
+        let map = self.vm.create_map(MapSpec::hash("new", 8, 8, 64));
+        let Ok(map) = map else {
+            t.refused.fetch_add(1, Relaxed);
+            return Ok(());
+        };
+        let fd = map.as_raw_fd();
+        let text = format!("r1 = map[id:{fd}]\nr0 = 2\nexit");
+        let loaded = self.vm.load(ProgramSpec::xdp(program(&text)).name("new"));
+        // The program keeps its map, whose descriptor is closed.
+        drop(map);
+        if let (Ok(new), false) = (loaded, rng.one_in(4)) {
+            let _ = new.run(&FRAME);
+        }
+        Ok(())
+    }
+
+    /// Every packet went in once.
+    fn settle(self, t: &Totals) {
+        let value = self.count.get(&[0; 4]).ok().flatten().unwrap_or_default();
+        let count = u64::from_ne_bytes(value.try_into().unwrap_or_default());
+        let (low, high) = (self.answered, self.answered + self.unsure);
+        assert!((low..=high).contains(&count), "{low} <= {count} <= {high}");
+        t.rebuilt.fetch_add(self.vm.stats().recoveries, Relaxed);
+        let reports = self.vm.recoveries();
+        let mut times = t.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.extend(reports.iter().map(|r| r.duration));
+    }
+}
+
+fn tenant(mut rng: Rng, until: Instant, share: u64, t: &Totals) {
+    let mut tenants = Vec::new();
+    while Instant::now() < until {
+        if (tenants.len() as u64) < share {
+            match boot() {
+                Ok(new) => tenants.push(new),
+                // Out of descriptors, or memory: as it is for others, too.
+                Err(_) => drop(t.refused.fetch_add(1, Relaxed)),
+            }
+            t.boots.fetch_add(1, Relaxed);
+        }
+        let Some(at) = (rng.word() as usize).checked_rem(tenants.len()) else {
+            continue;
+        };
+        let one = &mut tenants[at];
+        if one.work(&mut rng, t).is_err() {
+            t.refused.fetch_add(1, Relaxed);
+        }
+        if rng.one_in(200) {
+            tenants.swap_remove(at).settle(t);
+        }
+    }
+    tenants.into_iter().for_each(|one| one.settle(t));
+}
+
+/// Descriptors, threads, resident KiB.
+fn usage() -> [u64; 3] {
+    let count = |path: &str| std::fs::read_dir(path).map_or(0, |d| d.count() as u64);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let rss = rss.and_then(|l| l.trim().split(' ').next()?.parse().ok());
+    let (fds, threads) = (count("/proc/self/fd"), count("/proc/self/task"));
+    [fds, threads, rss.unwrap_or(0)]
+}
+
+fn number(args: &[String], name: &str, default: u64) -> u64 {
+    let at = args.iter().position(|a| a == name);
+    let value = at.and_then(|at| args.get(at + 1)?.parse().ok());
+    value.unwrap_or(default)
+}
+
+/// KiB of this process for each of so many VMs, all idle with a program each that
+/// has run, beyond their maps' and packets' own.
+fn memory(vms: u64) {
+    let one = || {
+        let vm = Vm::builder().boot()?;
+        let program = vm.load(ProgramSpec::xdp(program("r0 = 2\nexit")))?;
+        program.run(&FRAME)?;
+        Ok::<_, Error>((vm, program))
+    };
+    // What the first of a process costs is not each one's.
+    let _first = one().map_err(|e| println!("{e}"));
+    let before = usage()[2];
+    let all: Vec<_> = (0..vms).map_while(|_| one().ok()).collect();
+    let each = (usage()[2].saturating_sub(before)) / (all.len() as u64).max(1);
+    println!("{} VMs, {each} KiB each", all.len());
+    assert!(
+        all.len() as u64 == vms && each < 5 << 10,
+        "aim: below 5 MiB"
+    );
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if args.iter().any(|a| a == "--memory") {
+        return memory(number(&args, "--memory", 20));
+    }
+    let seconds = number(&args, "--seconds", 60);
+    let threads = number(&args, "--threads", 4).max(1);
+    let vms = number(&args, "--vms", 100);
+    let totals = Totals::default();
+    // What stays for good: the descriptors' watcher, this process's KVM.
+    tenant(
+        Rng::new(1),
+        Instant::now() + Duration::from_millis(200),
+        2,
+        &totals,
+    );
+    std::thread::sleep(Duration::from_millis(200));
+    let before = usage();
+    let until = Instant::now() + Duration::from_secs(seconds);
+    std::thread::scope(|scope| {
+        for n in 0..threads {
+            let totals = &totals;
+            let rng = Rng::new(number(&args, "--seed", 1) + n);
+            scope.spawn(move || tenant(rng, until, vms.div_ceil(threads), totals));
+        }
+    });
+    let begin = Instant::now();
+    let mut after = usage();
+    while (after[0] > before[0] || after[1] > before[1]) && begin.elapsed().as_secs() < 10 {
+        std::thread::sleep(Duration::from_millis(100));
+        after = usage();
+    }
+    let get = |n: &AtomicU64| n.load(Relaxed);
+    println!(
+        "{} boots, {} packets (all accounted for), {} loads, {} map operations",
+        get(&totals.boots),
+        get(&totals.packets),
+        get(&totals.loads),
+        get(&totals.maps),
+    );
+    println!(
+        "{} faults, {} rebuilt, {} calls to be made again, {} refused for want of something",
+        get(&totals.faults),
+        get(&totals.rebuilt),
+        get(&totals.retries),
+        get(&totals.refused),
+    );
+    let times = totals.times.lock();
+    let mut times = times.unwrap_or_else(PoisonError::into_inner);
+    times.sort();
+    if let (Some(middle), Some(last)) = (times.get(times.len() / 2), times.last()) {
+        println!("time to rebuild: median {middle:.1?}, longest {last:.1?}");
+    }
+    println!(
+        "descriptors {} to {}, threads {} to {}, memory {} to {} KiB",
+        before[0], after[0], before[1], after[1], before[2], after[2]
+    );
+    assert!(
+        after[0] <= before[0] && after[1] <= before[1],
+        "something was left behind"
+    );
+    assert!(after[2] < before[2] + (64 << 10), "memory was left behind");
+    assert!(get(&totals.faults) == 0 || get(&totals.rebuilt) > 0);
+}
