@@ -31,6 +31,7 @@
 mod error;
 mod fixup;
 pub mod hex;
+mod hosted;
 mod map;
 pub mod object;
 mod packet;
@@ -40,6 +41,7 @@ mod program;
 pub mod raw;
 mod registry;
 mod run;
+mod source;
 mod spec;
 mod stats;
 mod vm;
@@ -53,6 +55,7 @@ pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use pool::VmPool;
 pub use program::{LoadInfo, Program};
 pub use run::{RunOutput, TestRun};
+pub use source::{Link, PacketSource};
 pub use spec::{MapSpec, ProgramSpec};
 pub use vm::{Vm, VmBuilder};
 

@@ -19,6 +19,7 @@ pub use view::ArrayView;
 pub(crate) use self::core::{Batch, MapCore};
 
 use crate::error::Result;
+use crate::raw::MapTypes;
 use crate::vm::Vm;
 use bpf_core::map::Geometry;
 use bpf_core::uapi::{MapType, elem_flags, errno};
@@ -51,6 +52,7 @@ pub(crate) struct MapInfo {
     pub id: u32,
     pub name: String,
     pub geometry: Geometry,
+    pub types: Option<MapTypes>,
     pub frozen: AtomicBool,
     /// Writable views of it.
     writers: AtomicU32,

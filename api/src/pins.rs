@@ -7,7 +7,7 @@
 use crate::error::{CallerError, Error, Result};
 use crate::map::MapCore;
 use crate::program::ProgramCore;
-use crate::registry::Known;
+use crate::registry::{Known, Pinned};
 use crate::vm::Vm;
 use crate::{Map, Program};
 use bpf_core::uapi::errno;
@@ -31,12 +31,12 @@ impl Vm {
     /// ENOENT for an empty name, ENAMETOOLONG for one of 4096 bytes or more.
     #[doc(alias = "BPF_OBJ_PIN")]
     pub fn pin(&self, path: &str, object: &impl AsFd) -> Result<()> {
-        self.pin_fd(path, object.as_fd().as_raw_fd())
+        let object = self.any_object(object.as_fd().as_raw_fd())?;
+        self.pin_any(path, Pinned::Object(object))
     }
 
-    pub(crate) fn pin_fd(&self, path: &str, fd: RawFd) -> Result<()> {
+    pub(crate) fn pin_any(&self, path: &str, object: Pinned) -> Result<()> {
         check_path(path)?;
-        let object = self.any_object(fd)?;
         if self.inner.registry.pin(path, object) {
             return Ok(());
         }
@@ -66,7 +66,7 @@ impl Vm {
     /// ENOENT where there is no such name, EINVAL where it is no map's.
     #[doc(alias = "BPF_OBJ_GET")]
     pub fn pinned_map(&self, path: &str) -> Result<Map> {
-        let object = self.pinned(path)?;
+        let object = self.pinned_object(path)?;
         let core = MapCore::of(self, object)
             .ok_or_else(|| Error::argument(format!("{path:?} is not a map")))?;
         let fd = self.export(&core.object)?;
@@ -79,14 +79,21 @@ impl Vm {
     /// ENOENT where there is no such name, EINVAL where it is no program's.
     #[doc(alias = "BPF_OBJ_GET")]
     pub fn pinned_program(&self, path: &str) -> Result<Program> {
-        let object = self.pinned(path)?;
+        let object = self.pinned_object(path)?;
         let core = ProgramCore::of(self, object)
             .ok_or_else(|| Error::argument(format!("{path:?} is not a program")))?;
         let fd = self.export(&core.object)?;
         Ok(Program::new(core, fd))
     }
 
-    pub(crate) fn pinned(&self, path: &str) -> Result<Arc<Object>> {
+    fn pinned_object(&self, path: &str) -> Result<Arc<Object>> {
+        match self.pinned(path)? {
+            Pinned::Object(object) => Ok(object),
+            Pinned::Link(_) => Err(Error::argument(format!("{path:?} is a link"))),
+        }
+    }
+
+    pub(crate) fn pinned(&self, path: &str) -> Result<Pinned> {
         check_path(path)?;
         let found = self.inner.registry.pinned(path);
         found.ok_or_else(|| not_pinned(path))

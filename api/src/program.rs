@@ -1,11 +1,14 @@
 //! Programs: loading, running, looking at them.
 
+mod functions;
 mod license;
 mod tag;
 
 use crate::error::{CallerError, Error, Rejection, Result};
 use crate::fixup::{self, Fixed, NoMap, Resolver};
+use crate::map::MapCore;
 use crate::packet::{Buffer, Place};
+use crate::raw::BtfObject;
 use crate::registry::Known;
 use crate::spec::ProgramSpec;
 use crate::vm::{Vm, VmInner, object_name};
@@ -54,7 +57,8 @@ pub(crate) struct ProgramInfo {
     /// First half of what Linux computes over the instructions.
     pub tag: [u8; 8],
     pub gpl: bool,
-    pub map_ids: Vec<u32>,
+    pub map_ids: Mutex<Vec<u32>>,
+    pub btf: Option<Arc<BtfObject>>,
     /// Since the host's boot.
     pub loaded_at: Duration,
     pub run_count: AtomicU64,
@@ -158,10 +162,12 @@ impl Vm {
             load: LoadInfo::new(&loaded.record, &loaded.log),
             tag,
             gpl: license::gpl_compatible(&spec.license),
-            map_ids: maps
-                .filter_map(|m| vm.registry.get(m.handle()))
-                .map(|known| known.id())
-                .collect(),
+            map_ids: Mutex::new(
+                maps.filter_map(|m| vm.registry.get(m.handle()))
+                    .map(|known| known.id())
+                    .collect(),
+            ),
+            btf: spec.btf,
             loaded_at: monotonic(),
             prog_type: spec.prog_type,
             flat: spec.flat,
@@ -337,6 +343,21 @@ impl ProgramCore {
 
     pub fn prog_type(&self) -> ProgType {
         self.info.prog_type
+    }
+
+    /// Ids of the maps that it keeps.
+    pub fn map_ids(&self) -> Vec<u32> {
+        let ids = self.info.map_ids.lock();
+        ids.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a map that it does not name.
+    pub fn bind(&self, map: &MapCore) {
+        if self.object.bind(map.object.clone()) {
+            let ids = self.info.map_ids.lock();
+            ids.unwrap_or_else(PoisonError::into_inner)
+                .push(map.info.id);
+        }
     }
 
     /// The instructions as they run, 8 bytes each.

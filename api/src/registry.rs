@@ -2,9 +2,15 @@
 //! it: fds can outlive the [`Map`](crate::Map) or [`Program`](crate::Program)
 //! they came from.
 
+mod ids;
+
+use crate::hosted::Hosted;
 use crate::map::MapInfo;
 use crate::program::ProgramInfo;
+use crate::raw::BtfObject;
+use crate::source::{LinkState, SourceState};
 use bpfvisor_vmm::Object;
+use ids::Ids;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,10 +18,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Entries>,
-    /// Names of objects, which keep them alive.
-    pins: Mutex<BTreeMap<String, Arc<Object>>>,
+    /// Names, which keep alive what they name.
+    pins: Mutex<BTreeMap<String, Pinned>>,
+    pub btfs: Hosted<BtfObject>,
+    pub btf_ids: Ids<BtfObject>,
+    pub links: Hosted<LinkState>,
+    pub link_ids: Ids<LinkState>,
+    pub sources: Ids<SourceState>,
     map_ids: AtomicU32,
     program_ids: AtomicU32,
+}
+
+/// What can have a name.
+#[derive(Clone, Debug)]
+pub(crate) enum Pinned {
+    Object(Arc<Object>),
+    Link(Arc<LinkState>),
 }
 
 /// What is known about an object.
@@ -74,6 +92,25 @@ impl Registry {
             .map(|(_, known)| known.clone())
     }
 
+    fn living(&self) -> Vec<(Arc<Object>, Known)> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = entries.by_handle.values();
+        all.filter_map(|(object, known)| Some((object.upgrade()?, known.clone())))
+            .collect()
+    }
+
+    /// The smallest id behind `id` of what `wanted` picks.
+    pub fn id_after(&self, id: u32, wanted: impl Fn(&Known) -> bool) -> Option<u32> {
+        let ids = self.living().into_iter().filter(|(_, k)| wanted(k));
+        ids.map(|(_, k)| k.id()).filter(|&i| i > id).min()
+    }
+
+    /// The object with this id, of what `wanted` picks.
+    pub fn by_id(&self, id: u32, wanted: impl Fn(&Known) -> bool) -> Option<Arc<Object>> {
+        let mut all = self.living().into_iter();
+        all.find(|(_, k)| k.id() == id && wanted(k)).map(|(o, _)| o)
+    }
+
     /// Forgets objects that are gone, and with them what they kept alive. What is
     /// dropped may free objects, so it happens outside the lock.
     pub fn sweep(&self) {
@@ -91,12 +128,12 @@ impl Registry {
         drop(dead);
     }
 
-    fn names(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Object>>> {
+    fn names(&self) -> MutexGuard<'_, BTreeMap<String, Pinned>> {
         self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives an object a name; false where it is taken.
-    pub fn pin(&self, name: &str, object: Arc<Object>) -> bool {
+    pub fn pin(&self, name: &str, object: Pinned) -> bool {
         let mut pins = self.names();
         let free = !pins.contains_key(name);
         if free {
@@ -106,12 +143,12 @@ impl Registry {
     }
 
     /// Takes a name away. What is answered may free the object when dropped.
-    pub fn unpin(&self, name: &str) -> Option<Arc<Object>> {
+    pub fn unpin(&self, name: &str) -> Option<Pinned> {
         self.names().remove(name)
     }
 
     /// The object of that name.
-    pub fn pinned(&self, name: &str) -> Option<Arc<Object>> {
+    pub fn pinned(&self, name: &str) -> Option<Pinned> {
         self.names().get(name).cloned()
     }
 

@@ -1,10 +1,12 @@
 //! What to create: maps and programs, described.
 
 use crate::Map;
+use crate::raw::{BtfObject, MapTypes};
 use bpf_core::insn::Insn;
 use bpf_core::program::FlatMemory;
 use bpf_core::uapi::{MapType, ProgType, map_flags, prog_flags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 
 /// A map to create: the fields of `BPF_MAP_CREATE`.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ pub struct MapSpec {
     pub spin_lock_off: Option<u32>,
     /// The template of a map of maps.
     pub inner: Option<Map>,
+    pub(crate) types: Option<MapTypes>,
 }
 
 impl MapSpec {
@@ -43,6 +46,7 @@ impl MapSpec {
             extra: 0,
             spin_lock_off: None,
             inner: None,
+            types: None,
         }
     }
 
@@ -176,6 +180,7 @@ pub struct ProgramSpec<'a> {
     pub(crate) log_size: u32,
     pub(crate) flat: FlatMemory,
     pub(crate) global_funcs: Vec<u32>,
+    pub(crate) btf: Option<Arc<BtfObject>>,
     /// What `fixups` and `fd_array` borrow.
     pub(crate) _fds: std::marker::PhantomData<BorrowedFd<'a>>,
 }
@@ -197,6 +202,7 @@ impl<'a> ProgramSpec<'a> {
             log_size: 1 << 20,
             flat: FlatMemory::default(),
             global_funcs: Vec::new(),
+            btf: None,
             _fds: std::marker::PhantomData,
         }
     }

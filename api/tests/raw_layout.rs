@@ -9,7 +9,7 @@ use std::process::Command;
 type Fields = &'static [(&'static str, usize, usize)];
 
 /// Our structure, its place in C, and its name in `union bpf_attr`.
-const PLACES: [(&str, Fields); 11] = [
+const PLACES: [(&str, Fields); 18] = [
     ("union bpf_attr:", MapCreate::FIELDS),
     ("union bpf_attr:", Elem::FIELDS),
     ("union bpf_attr:batch.", Batch::FIELDS),
@@ -18,13 +18,21 @@ const PLACES: [(&str, Fields); 11] = [
     ("union bpf_attr:test.", TestRun::FIELDS),
     ("union bpf_attr:info.", GetInfo::FIELDS),
     ("union bpf_attr:enable_stats.", EnableStats::FIELDS),
+    ("union bpf_attr:", ObjPin::FIELDS),
+    ("union bpf_attr:", GetId::FIELDS),
+    ("union bpf_attr:prog_bind_map.", BindMap::FIELDS),
+    ("union bpf_attr:link_create.", LinkCreate::FIELDS),
+    ("union bpf_attr:link_update.", LinkUpdate::FIELDS),
+    ("union bpf_attr:link_detach.", LinkDetach::FIELDS),
+    ("struct bpf_btf_info:", BtfInfo::FIELDS),
     ("struct bpf_map_info:", MapInfo::FIELDS),
     ("struct bpf_prog_info:", ProgInfo::FIELDS),
     ("struct bpf_prog_info:", &[("tag", 8, 8)]),
 ];
 
 /// Fields that came after Linux 6.1, an older header than which is not expected.
-const NEW: [&str; 16] = [
+const NEW: [&str; 17] = [
+    "path_fd",
     "btf_log_true_size",
     "btf_flags",
     "btf_token_fd",

@@ -340,3 +340,33 @@ fn a_verification_that_outgrows_its_budgets_ends_and_the_vm_lives() {
         assert_eq!(next.run(&FRAME).unwrap().retval, 2);
     }
 }
+
+#[test]
+fn a_callback_of_endless_rounds_is_a_verdict() {
+    // Every round is another state: the list of where numbers came from grows by
+    // millions.
+    let insns = bpfvisor::asm::assemble(
+        "*(u64 *)(r10 -8) = 0
+         r1 = -9
+         r2 = subprog[+8]
+         r3 = r10
+         r3 += -8
+         r4 = 0
+         call bpf_loop#181
+         r8 = *(u32 *)(r10 -8)
+         r1 = 0
+         r0 = 1
+         exit
+         r3 = *(u64 *)(r2 +0)
+         r3 += 1
+         *(u64 *)(r2 +0) = r3
+         r0 = 0
+         exit",
+    );
+    let vm = Vm::builder().boot().unwrap();
+    let refused = vm.load(ProgramSpec::xdp(insns.unwrap()).license("GPL"));
+    let text = format!("{refused:?}");
+    assert!(matches!(refused, Ok(_) | Err(Error::Program(_))), "{text}");
+    let next = vm.load(ProgramSpec::xdp(ret(2))).unwrap();
+    assert_eq!(next.run(&FRAME).unwrap().retval, 2);
+}

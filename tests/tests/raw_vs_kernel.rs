@@ -5,6 +5,8 @@
 
 #[path = "raw_vs_kernel/maps.rs"]
 mod maps;
+#[path = "raw_vs_kernel/objects.rs"]
+mod objects;
 #[path = "raw_vs_kernel/programs.rs"]
 mod programs;
 #[path = "raw_vs_kernel/script.rs"]
@@ -118,4 +120,37 @@ fn lifetimes() {
 #[test]
 fn statistics() {
     same(programs::statistics);
+}
+
+/// [`same`] with a bpf file system and a loopback of the test's own.
+fn same_alone(run: fn(&mut Script<'_>)) {
+    let folder = std::path::Path::new(objects::FOLDER);
+    std::fs::create_dir_all(folder).unwrap();
+    side::own_world(folder);
+    same(run);
+}
+
+#[test]
+fn pins() {
+    same_alone(objects::pins);
+}
+
+#[test]
+fn ids() {
+    same(objects::ids);
+}
+
+#[test]
+fn bound_maps() {
+    same(objects::bind);
+}
+
+#[test]
+fn links() {
+    same_alone(objects::links);
+}
+
+#[test]
+fn information_on_types() {
+    same(objects::types);
 }

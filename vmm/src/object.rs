@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bpfvisor_abi::op::code;
 
@@ -31,6 +31,8 @@ pub struct Object {
     handle: u32,
     kind: Kind,
     keeps: Vec<Arc<Object>>,
+    /// What it was told to keep later.
+    bound: Mutex<Vec<Arc<Object>>>,
     storage: Option<Block>,
     /// Descriptors made of it by [`Vm::export`](crate::Vm::export) that are open.
     exports: AtomicU32,
@@ -108,6 +110,7 @@ impl Object {
                 handle,
                 kind,
                 keeps,
+                bound: Mutex::default(),
                 storage,
                 exports: AtomicU32::new(0),
                 companion: OnceLock::new(),
@@ -188,6 +191,17 @@ impl Object {
     /// Objects that live at least as long.
     pub fn keeps(&self) -> &[Arc<Object>] {
         &self.keeps
+    }
+
+    /// Keeps another object alive from now on; false where it did so already.
+    pub fn bind(&self, other: Arc<Object>) -> bool {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |o: &Arc<Object>| Arc::ptr_eq(o, &other);
+        if self.keeps.iter().any(known) || bound.iter().any(known) {
+            return false;
+        }
+        bound.push(other);
+        true
     }
 
     /// [`Vm::id`](crate::Vm::id) of its VM.

@@ -61,6 +61,7 @@ impl Vm {
             reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
             name: spec.name,
             geometry,
+            types: spec.types,
             frozen: AtomicBool::new(false),
             writers: AtomicU32::new(0),
             links: Arc::downgrade(&links),

@@ -153,6 +153,70 @@ layouts! {
         info: u64,
     }
 
+    /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+    ObjPin {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+        path_fd: i32,
+        _pad: u32,
+    }
+
+    /// `BPF_*_GET_NEXT_ID`, and `BPF_*_GET_FD_BY_ID`, whose id is `start_id`.
+    GetId {
+        start_id: u32,
+        next_id: u32,
+        open_flags: u32,
+    }
+
+    /// `BPF_PROG_BIND_MAP`: `prog_bind_map`.
+    BindMap {
+        prog_fd: u32,
+        map_fd: u32,
+        flags: u32,
+    }
+
+    /// `BPF_LINK_CREATE`: `link_create`.
+    LinkCreate {
+        prog_fd: u32,
+        target_ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+
+    /// `BPF_LINK_UPDATE`: `link_update`.
+    LinkUpdate {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+
+    /// `BPF_LINK_DETACH`: `link_detach`.
+    LinkDetach {
+        link_fd: u32,
+    }
+
+    /// `struct bpf_btf_info`.
+    BtfInfo {
+        btf: u64,
+        btf_size: u32,
+        id: u32,
+        name: u64,
+        name_len: u32,
+        kernel_btf: u32,
+    }
+
+    /// `struct bpf_link_info` of an XDP link.
+    LinkInfo {
+        r#type: u32,
+        id: u32,
+        prog_id: u32,
+        _pad: u32,
+        _ifindex: u32,
+        _rest: [u32; 11],
+    }
+
     /// `BPF_ENABLE_STATS`: `enable_stats`.
     EnableStats {
         r#type: u32,
@@ -245,6 +309,25 @@ impl Attr for BtfLoad {
 }
 impl Attr for GetInfo {
     const END: usize = 16;
+}
+impl Attr for ObjPin {
+    const END: usize = 20;
+}
+impl Attr for GetId {
+    const END: usize = 12;
+}
+impl Attr for BindMap {
+    const END: usize = 12;
+}
+impl Attr for LinkCreate {
+    // Of the longest kind of link.
+    const END: usize = 60;
+}
+impl Attr for LinkUpdate {
+    const END: usize = 16;
+}
+impl Attr for LinkDetach {
+    const END: usize = 4;
 }
 impl Attr for EnableStats {
     const END: usize = 4;

@@ -1,20 +1,32 @@
 //! `BPF_BTF_LOAD`, and what programs and maps take from BTF: which functions are
 //! global, and where a value has its spin lock.
 //!
-//! A descriptor of BTF is a memory file with the bytes as they came. They are
-//! read and checked each time they are used: nobody need remember them, and
-//! changing them meanwhile does no harm.
-#![allow(unsafe_code)]
+//! A descriptor of BTF is like that of a program: copies of it name the same
+//! object, which lives as long as a descriptor, a program or a map needs it.
 
 use super::UserMemory;
-use super::attr::{BtfLoad, MapCreate, ProgLoad};
+use super::attr::{BtfInfo, BtfLoad, GetInfo, MapCreate, ProgLoad};
 use super::call::{Call, Result, answer, fd, invalid, refuse};
 use crate::object::btf::{Btf, Type};
+use crate::vm::Vm;
 use bpf_core::uapi::{MapType, errno};
-use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Types that were loaded.
+pub(crate) struct BtfObject {
+    pub id: u32,
+    bytes: Vec<u8>,
+    types: Btf,
+}
+
+impl std::fmt::Debug for BtfObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BtfObject").field("id", &self.id).finish()
+    }
+}
 
 /// `BTF_MAX_SIZE`.
 const LONGEST: u32 = 16 << 20;
@@ -22,8 +34,6 @@ const LONGEST: u32 = 16 << 20;
 const LONGEST_RECORD: u32 = 252;
 /// `BTF_FUNC_GLOBAL`.
 const GLOBAL: u32 = 1;
-const NAME: &std::ffi::CStr = c"bpfvisor-btf";
-const LINK: &str = "/memfd:bpfvisor-btf (deleted)";
 
 pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
     let attr: BtfLoad = call.get()?;
@@ -54,60 +64,67 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         text.push(0);
         call.write(attr.btf_log_buf, &text)?;
     }
-    parsed?;
-    answer(keep(&bytes)?)
+    let types = parsed?;
+    let vm = call.session.vm();
+    let registry = &vm.inner.registry;
+    let object = registry.btf_ids.add(|id| BtfObject { id, bytes, types });
+    answer(export(vm, &object)?)
 }
 
-/// A memory file with these bytes.
-fn keep(bytes: &[u8]) -> Result<OwnedFd> {
-    // SAFETY: the name is a string with its zero, which the call only reads.
-    let raw = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
-    let failed = |e: std::io::Error| {
-        let errno = e.raw_os_error().unwrap_or(errno::ENOMEM);
-        refuse(errno, format!("no memory file for BTF: {e}"))
-    };
-    if raw < 0 {
-        return Err(failed(std::io::Error::last_os_error()));
-    }
-    // SAFETY: the call before has made it, and nobody else has it.
-    let mut file = unsafe { File::from_raw_fd(raw) };
-    file.write_all(bytes).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    Ok(file.into())
+/// One more descriptor.
+pub(super) fn export(vm: &Vm, object: &Arc<BtfObject>) -> Result<OwnedFd> {
+    vm.inner.registry.btfs.export(object).map_err(|e| {
+        let errno = e.raw_os_error().unwrap_or(errno::EMFILE);
+        refuse(errno, format!("no descriptor for BTF: {e}"))
+    })
 }
 
 /// The BTF behind a descriptor: EBADF where it is not open, EINVAL where it is
 /// something else.
-fn from_fd(number: u32) -> Result<Btf> {
+fn from_fd(vm: &Vm, number: u32) -> Result<Arc<BtfObject>> {
     let fd = fd(number);
-    let link = |fd: RawFd| std::fs::read_link(format!("/proc/self/fd/{fd}"));
-    let other = || invalid(format!("fd {fd} is no BTF"));
-    let found = link(fd).map_err(|_| refuse(errno::EBADF, format!("fd {fd} is not open")))?;
-    if found.as_os_str() != LINK {
-        return Err(other());
+    let found = vm.inner.registry.btfs.resolve(fd);
+    found.ok_or_else(|| match std::fs::metadata(format!("/proc/self/fd/{fd}")) {
+        Ok(_) => invalid(format!("fd {fd} is no BTF of this VM")),
+        Err(_) => refuse(errno::EBADF, format!("fd {fd} is not open")),
+    })
+}
+
+/// What `BPF_OBJ_GET_INFO_BY_FD` says; `None` where the descriptor is no BTF.
+pub(super) fn info<M: UserMemory>(call: &Call<'_, M>, attr: &GetInfo) -> Result<Option<Vec<u8>>> {
+    let registry = &call.session.vm().inner.registry;
+    let Some(object) = registry.btfs.resolve(fd(attr.bpf_fd)) else {
+        return Ok(None);
+    };
+    let given = call.read_struct(attr.info, attr.info_len, size_of::<BtfInfo>())?;
+    let mut info = BtfInfo::read_from_bytes(&given).unwrap_or_default();
+    let room = info.btf_size as usize;
+    call.write(info.btf, &object.bytes[..object.bytes.len().min(room)])?;
+    if (info.name == 0) != (info.name_len == 0) {
+        return Err(invalid("name and name_len: both or neither"));
     }
-    let file = File::open(format!("/proc/self/fd/{fd}")).map_err(|_| other())?;
-    // The number may mean another file by now.
-    if link(file.as_raw_fd()).is_ok_and(|now| now.as_os_str() != LINK) {
-        return Err(other());
+    if info.name != 0 {
+        call.write(info.name, &[0])?; // only the kernel's own BTF has a name
     }
-    let mut bytes = Vec::new();
-    file.take(u64::from(LONGEST))
-        .read_to_end(&mut bytes)
-        .map_err(|_| other())?;
-    Ok(Btf::parse(&bytes)?)
+    info.id = object.id;
+    info.btf_size = object.bytes.len() as u32;
+    info.kernel_btf = 0;
+    info.name_len = 0;
+    Ok(Some(info.as_bytes().to_vec()))
 }
 
 /// The first instructions of global functions, but for the first function.
-/// `func_info` must be in order; `line_info` is looked at no closer.
+/// `func_info` must be in order; `line_info` is looked at no closer. Also the BTF
+/// that they are of.
 pub(super) fn global_functions<M: UserMemory>(
     call: &Call<'_, M>,
     attr: &ProgLoad,
-) -> Result<Vec<u32>> {
+) -> Result<(Vec<u32>, Option<Arc<BtfObject>>)> {
     if attr.func_info_cnt == 0 && attr.line_info_cnt == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let btf = from_fd(attr.prog_btf_fd)?;
+    let object = from_fd(call.session.vm(), attr.prog_btf_fd)?;
+    let btf = &object.types;
     record_size("line_info", attr.line_info_cnt, attr.line_info_rec_size, 16)?;
     record_size("func_info", attr.func_info_cnt, attr.func_info_rec_size, 8)?;
     if attr.func_info_cnt > attr.insn_cnt {
@@ -136,7 +153,7 @@ pub(super) fn global_functions<M: UserMemory>(
             _ => return Err(invalid(format!("func_info {i}: its type is no function"))),
         }
     }
-    Ok(globals)
+    Ok((globals, Some(object)))
 }
 
 fn record_size(what: &str, count: u32, size: u32, least: u32) -> Result<()> {
@@ -149,14 +166,30 @@ fn record_size(what: &str, count: u32, size: u32, least: u32) -> Result<()> {
     )))
 }
 
-/// The offset of a spin lock in the values of a map. The types of key and value
-/// must have the sizes that the map has.
-pub(super) fn spin_lock(attr: &MapCreate, map_type: MapType) -> Result<Option<u32>> {
+/// What a map's BTF says.
+#[derive(Clone, Debug)]
+pub(crate) struct MapTypes {
+    pub btf: Arc<BtfObject>,
+    pub key: u32,
+    pub value: u32,
+    /// Offset of a spin lock in the values.
+    pub spin_lock: Option<u32>,
+}
+
+/// The types of key and value, which must have the sizes that the map has.
+pub(super) fn map_types(vm: &Vm, attr: &MapCreate, map_type: MapType) -> Result<Option<MapTypes>> {
     let (key, value) = (attr.btf_key_type_id, attr.btf_value_type_id);
     if key == 0 && value == 0 {
         return Ok(None);
     }
-    let btf = from_fd(attr.btf_fd)?;
+    let object = from_fd(vm, attr.btf_fd)?;
+    let types = |spin_lock| MapTypes {
+        btf: object.clone(),
+        key,
+        value,
+        spin_lock,
+    };
+    let btf = &object.types;
     if matches!(map_type, MapType::ProgArray | MapType::ArrayOfMaps) {
         return Err(refuse(
             errno::ENOTSUPP,
@@ -165,10 +198,10 @@ pub(super) fn spin_lock(attr: &MapCreate, map_type: MapType) -> Result<Option<u3
     }
     let globals = map_type == MapType::Array && attr.max_entries == 1 && key == 0;
     if globals && matches!(btf.resolve(value), Some(Type::DataSection { .. })) {
-        return Ok(None);
+        return Ok(Some(types(None)));
     }
     if btf.size(key) != Some(attr.key_size) || btf.size(value) != Some(attr.value_size) {
         return Err(invalid("the BTF types have other sizes than key and value"));
     }
-    Ok(btf.spin_lock(value))
+    Ok(Some(types(btf.spin_lock(value))))
 }

@@ -3,6 +3,7 @@
 use super::UserMemory;
 use super::attr::{EnableStats, GetInfo, MapInfo, ProgInfo};
 use super::call::{Call, Result, answer, fd, invalid, refuse};
+use super::{btf, link};
 use crate::map::MapCore;
 use crate::program::ProgramCore;
 use bpf_core::uapi::errno;
@@ -14,23 +15,39 @@ const EBADFD: i32 = 77;
 
 pub(super) fn info<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
     let attr: GetInfo = call.get()?;
-    let vm = call.session.vm();
-    let bytes = match ProgramCore::from_fd(vm, fd(attr.bpf_fd)) {
-        Ok(program) => prog_info(call, &attr, &program)?,
-        Err(e) if e.errno() == errno::EINVAL => {
-            let map = MapCore::from_fd(vm, fd(attr.bpf_fd))
-                .map_err(|_| invalid(format!("fd {} is neither map nor program", attr.bpf_fd)))?;
-            call.read_struct(attr.info, attr.info_len, size_of::<MapInfo>())?;
-            map_info(&map).as_bytes().to_vec()
-        }
-        // Not EBADF: so it has always been.
-        Err(e) if e.errno() == errno::EBADF => return Err(refuse(EBADFD, e.to_string())),
-        Err(e) => return Err(e.into()),
+    let bytes = match hosted(call, &attr)? {
+        Some(bytes) => bytes,
+        None => object(call, &attr)?,
     };
     let len = bytes.len().min(attr.info_len as usize);
     call.write(attr.info, &bytes[..len])?;
     call.put(offset_of!(GetInfo, info_len), len as u32);
     Ok(0)
+}
+
+/// Of a link or BTF.
+fn hosted<M: UserMemory>(call: &Call<'_, M>, attr: &GetInfo) -> Result<Option<Vec<u8>>> {
+    match link::info(call, attr)? {
+        Some(bytes) => Ok(Some(bytes)),
+        None => btf::info(call, attr),
+    }
+}
+
+/// Of a program or map.
+fn object<M: UserMemory>(call: &Call<'_, M>, attr: &GetInfo) -> Result<Vec<u8>> {
+    let vm = call.session.vm();
+    match ProgramCore::from_fd(vm, fd(attr.bpf_fd)) {
+        Ok(program) => prog_info(call, attr, &program),
+        Err(e) if e.errno() == errno::EINVAL => {
+            let map = MapCore::from_fd(vm, fd(attr.bpf_fd))
+                .map_err(|_| invalid(format!("fd {} is no object", attr.bpf_fd)))?;
+            call.read_struct(attr.info, attr.info_len, size_of::<MapInfo>())?;
+            Ok(map_info(&map).as_bytes().to_vec())
+        }
+        // Not EBADF: so it has always been.
+        Err(e) if e.errno() == errno::EBADF => Err(refuse(EBADFD, e.to_string())),
+        Err(e) => Err(e.into()),
+    }
 }
 
 pub(super) fn enable_stats<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
@@ -55,7 +72,11 @@ fn name(text: &str) -> [u8; 16] {
 
 fn map_info(map: &MapCore) -> MapInfo {
     let geometry = map.geometry();
+    let types = map.info.types.as_ref();
     MapInfo {
+        btf_id: types.map_or(0, |t| t.btf.id),
+        btf_key_type_id: types.map_or(0, |t| t.key),
+        btf_value_type_id: types.map_or(0, |t| t.value),
         r#type: geometry.map_type as u32,
         id: map.info.id,
         key_size: geometry.key_size,
@@ -77,6 +98,7 @@ fn prog_info<M: UserMemory>(
     let given = call.read_struct(attr.info, attr.info_len, size_of::<ProgInfo>())?;
     let asked = ProgInfo::read_from_bytes(&given).unwrap_or_default();
     let known = &program.info;
+    let map_ids = program.map_ids();
     let mut info = ProgInfo {
         r#type: known.prog_type as u32,
         id: known.id,
@@ -92,16 +114,26 @@ fn prog_info<M: UserMemory>(
         verified_insns: known.load.processed,
         jited_prog_len: known.load.jited_len,
         xlated_prog_len: known.load.xlated_insns.saturating_mul(8),
-        nr_map_ids: known.map_ids.len() as u32,
+        nr_map_ids: map_ids.len() as u32,
+        btf_id: known.btf.as_ref().map_or(0, |b| b.id),
+        jited_ksyms: asked.jited_ksyms,
+        jited_func_lens: asked.jited_func_lens,
+        prog_tags: asked.prog_tags,
+        func_info: asked.func_info,
+        line_info: asked.line_info,
+        jited_line_info: asked.jited_line_info,
+        func_info_rec_size: 8,
+        line_info_rec_size: 16,
+        jited_line_info_rec_size: 8,
         ..ProgInfo::default()
     };
-    let ids = known.map_ids.as_slice();
     give(
         call,
         asked.map_ids,
         asked.nr_map_ids as usize * 4,
-        ids.as_bytes(),
+        map_ids.as_bytes(),
     )?;
+    functions(call, &asked, program, &mut info)?;
     if asked.xlated_prog_len != 0 {
         let bytes = program.xlated()?;
         info.xlated_prog_len = bytes.len() as u32;
@@ -123,6 +155,29 @@ fn prog_info<M: UserMemory>(
         )?;
     }
     Ok(info.as_bytes().to_vec())
+}
+
+/// Address, length and tag of each function.
+fn functions<M: UserMemory>(
+    call: &Call<'_, M>,
+    asked: &ProgInfo,
+    program: &ProgramCore,
+    info: &mut ProgInfo,
+) -> Result<()> {
+    let functions = program.functions()?;
+    let count = functions.len() as u32;
+    info.nr_jited_ksyms = count;
+    info.nr_jited_func_lens = count;
+    info.nr_prog_tags = count;
+    let addresses: Vec<u64> = functions.iter().map(|f| f.address).collect();
+    let lens: Vec<u32> = functions.iter().map(|f| f.len).collect();
+    let tags: Vec<u8> = functions.iter().flat_map(|f| f.tag).collect();
+    let room = |nr: u32, each: usize| nr as usize * each;
+    let (ksyms, nr) = (asked.jited_ksyms, asked.nr_jited_ksyms);
+    give(call, ksyms, room(nr, 8), addresses.as_bytes())?;
+    let (to, nr) = (asked.jited_func_lens, asked.nr_jited_func_lens);
+    give(call, to, room(nr, 4), lens.as_bytes())?;
+    give(call, asked.prog_tags, room(asked.nr_prog_tags, 8), &tags)
 }
 
 /// Copies as much as the caller has room for.

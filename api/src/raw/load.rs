@@ -37,7 +37,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .ok_or_else(|| invalid(format!("there is no program type {}", attr.prog_type)))?;
     let name = name(&attr.prog_name)?;
     let log = Log::new(&attr)?;
-    let globals = btf::global_functions(call, &attr)?;
+    let (globals, btf) = btf::global_functions(call, &attr)?;
     let (fds, bind) = fd_array(call, &attr, &insns)?;
     let mut spec = ProgramSpec::new(prog_type, insns)
         .license(&license)
@@ -49,6 +49,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .global_funcs(globals);
     spec.fd_array = fds;
     spec.bind = bind;
+    spec.btf = btf;
     if prog_type == ProgType::Flat {
         // No attach type: the field says how much memory every run brings.
         spec = spec

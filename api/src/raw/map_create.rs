@@ -23,6 +23,7 @@ pub(super) fn create<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
         }
         _ => None,
     };
+    let types = btf::map_types(vm, &attr, map_type)?;
     let spec = MapSpec {
         name: name(&attr.map_name)?,
         map_type,
@@ -31,8 +32,9 @@ pub(super) fn create<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
         max_entries: attr.max_entries,
         flags: attr.map_flags,
         extra: attr.map_extra,
-        spin_lock_off: btf::spin_lock(&attr, map_type)?,
+        spin_lock_off: types.as_ref().and_then(|t| t.spin_lock),
         inner: None,
+        types,
     };
     let (_, fd) = vm.new_map(spec, inner.as_ref())?;
     answer(fd)

@@ -26,8 +26,10 @@
 //! | maps: create, elements, batches, freeze | as Linux |
 //! | programs: load, test run | as Linux; of BTF, global functions and spin locks are used |
 //! | `BPF_BTF_LOAD` | checked less strictly than by Linux |
-//! | `BPF_OBJ_GET_INFO_BY_FD`, `BPF_ENABLE_STATS` | as Linux |
-//! | pins, ids, links, streams | `EOPNOTSUPP`, not yet |
+//! | `BPF_OBJ_GET_INFO_BY_FD`, `BPF_ENABLE_STATS`, ids, `BPF_PROG_BIND_MAP` | as Linux |
+//! | `BPF_OBJ_PIN`, `BPF_OBJ_GET` | names inside the VM, see [`Vm::pin`](crate::Vm::pin) |
+//! | links | of XDP programs to a [`PacketSource`](crate::PacketSource) |
+//! | streams | `EOPNOTSUPP`, not yet |
 //! | what needs hooks of a kernel | `EINVAL` |
 
 pub mod attr;
@@ -35,14 +37,18 @@ mod batch;
 mod btf;
 mod call;
 mod elem;
+mod ids;
 mod info;
 mod legacy;
+mod link;
 mod load;
 mod map_create;
 mod memory;
+mod pin;
 mod test_run;
 mod tlv;
 
+pub(crate) use btf::{BtfObject, MapTypes};
 pub use legacy::{bpf_attrs, bpf_elem, map_attr, prog_attr};
 pub use memory::{Fault, OwnMemory, Space, UserMemory};
 
@@ -131,6 +137,18 @@ pub fn bpf<M: UserMemory>(session: &Session<M>, cmd: u32, attr: &mut [u8]) -> Re
         Cmd::ProgTestRun => test_run::test_run(&mut call),
         Cmd::ObjGetInfoByFd => info::info(&mut call),
         Cmd::EnableStats => info::enable_stats(&call),
+        Cmd::ObjPin => pin::pin(&call),
+        Cmd::ObjGet => pin::get(&call),
+        Cmd::ProgBindMap => ids::bind(&call),
+        Cmd::LinkCreate => link::create(&call),
+        Cmd::LinkUpdate => link::update(&call),
+        Cmd::LinkDetach => link::detach(&call),
+        Cmd::MapGetNextId | Cmd::ProgGetNextId | Cmd::BtfGetNextId | Cmd::LinkGetNextId => {
+            ids::next(&mut call, cmd)
+        }
+        Cmd::MapGetFdById | Cmd::ProgGetFdById | Cmd::BtfGetFdById | Cmd::LinkGetFdById => {
+            ids::get(&mut call, cmd)
+        }
         other => Err(unsupported(other)),
     }
 }

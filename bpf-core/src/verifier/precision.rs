@@ -24,10 +24,48 @@ pub(crate) enum Weight {
     Proof,
 }
 
+/// A list that grows by pieces of this length: doubling a list of millions would
+/// need more memory at once than a look at what is left can promise.
+const PIECE: usize = 4096;
+
+struct Pieces<T> {
+    pieces: Vec<Vec<T>>,
+}
+
+impl<T> Pieces<T> {
+    fn of(first: T) -> Self {
+        let mut list = Self { pieces: Vec::new() };
+        list.push(first);
+        list
+    }
+
+    /// Adds an item and gives its index.
+    fn push(&mut self, item: T) -> usize {
+        let full = |piece: &Vec<T>| piece.len() == PIECE;
+        if self.pieces.last().is_none_or(full) {
+            self.pieces.push(Vec::new());
+        }
+        let before = (self.pieces.len() - 1) * PIECE;
+        let Some(last) = self.pieces.last_mut() else {
+            return before;
+        };
+        last.push(item);
+        before + last.len() - 1
+    }
+
+    fn get(&self, at: usize) -> Option<&T> {
+        self.pieces.get(at / PIECE)?.get(at % PIECE)
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut T> {
+        self.pieces.get_mut(at / PIECE)?.get_mut(at % PIECE)
+    }
+}
+
 /// All nodes of one verification.
 pub(crate) struct Nodes {
-    parents: Vec<[NodeId; 2]>,
-    weights: Vec<Weight>,
+    parents: Pieces<[NodeId; 2]>,
+    weights: Pieces<Weight>,
     todo: Vec<NodeId>,
     all: bool,
 }
@@ -35,8 +73,8 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub fn new() -> Self {
         Self {
-            parents: alloc::vec![[0; 2]],
-            weights: alloc::vec![Weight::Proof],
+            parents: Pieces::of([0; 2]),
+            weights: Pieces::of(Weight::Proof),
             todo: Vec::new(),
             all: false,
         }
@@ -69,10 +107,8 @@ impl Nodes {
     }
 
     fn add(&mut self, parents: [NodeId; 2]) -> NodeId {
-        let id = self.parents.len() as NodeId;
-        self.parents.push(parents);
         self.weights.push(Weight::None);
-        id
+        self.parents.push(parents) as NodeId
     }
 
     /// How much the number matters. Only meaningful for a checkpoint's own

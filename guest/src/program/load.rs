@@ -130,8 +130,9 @@ fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> 
 /// Looks at the budgets before memory counts among them: one look every 1024
 /// instructions.
 const SHORT: u32 = 4;
-/// More than the verifier's states can grow by between two looks.
-const STATES: usize = 6 << 20;
+/// More than the verifier's states can grow by between two looks: its longest list
+/// doubles, which in a large heap is up to 20 MiB at once.
+const STATES: core::ops::RangeInclusive<usize> = 6 << 20..=21 << 20;
 
 /// Verifies (or does not, where the VM was booted so) and delivers the log.
 fn judge(
@@ -165,11 +166,12 @@ fn judge(
         let budget = rec.time_budget_ns;
         let late = || budget != 0 && rt.clock.now().wrapping_sub(start) > budget;
         let looks = Cell::new(0u32);
+        let states = (rt.boot.heap_len as usize / 3).clamp(*STATES.start(), *STATES.end());
         // Long analyses also stop before their states fill the heap; short ones
         // need not look.
         let exhausted = || {
             looks.set(looks.get() + 1);
-            late() || (looks.get() > SHORT && headroom(STATES).is_err())
+            late() || (looks.get() > SHORT && headroom(states).is_err())
         };
         let insn_budget = match rec.insn_budget {
             0 => limits::COMPLEXITY_INSNS,

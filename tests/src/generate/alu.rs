@@ -183,7 +183,21 @@ impl Gen<'_> {
         }
     }
 
+    /// A load that acquires or a store that releases.
+    fn ordered(&mut self) {
+        let ((code, size), reg) = (self.size(), self.reg());
+        let at = self.place(size);
+        let opcode = op::STX | op::ATOMIC | code;
+        match self.rng.one_in(2) {
+            true => self.code.raw(opcode, reg, 10, at, op::LOAD_ACQ),
+            false => self.code.raw(opcode, 10, reg, at, op::STORE_REL),
+        }
+    }
+
     fn atomic(&mut self) {
+        if self.rng.one_in(4) {
+            return self.ordered();
+        }
         let (code, size) = self.rng.pick(&[(op::W, 4), (op::DW, 8)]);
         let (at, src) = (self.place(size), self.reg());
         let plain = [op::ADD, op::OR, op::AND, op::XOR];
@@ -228,12 +242,18 @@ impl Gen<'_> {
     fn repeat(&mut self) {
         let rounds = self.rng.within(1, 6) as i32;
         self.code.mov(COUNTER, Operand::Imm(rounds));
-        let again = self.code.label();
+        let (again, end) = (self.code.label(), self.code.label());
         self.code.bind(again);
+        if self.rng.one_in(3) {
+            // Never used up in so few rounds.
+            self.code
+                .jump_if(op::JMP, op::JCOND, 0, Operand::Imm(0), end);
+        }
         self.block(0);
         self.code.add(COUNTER, Operand::Imm(-1));
         self.code
             .jump_if(op::JMP, op::JNE, COUNTER, Operand::Imm(0), again);
+        self.code.bind(end);
     }
 }
 

@@ -5,18 +5,18 @@ use bpf_core::insn::Insn;
 use bpf_core::uapi::Cmd;
 use std::os::fd::AsRawFd;
 
-const XDP: u32 = 6;
-const SOCKET_FILTER: u32 = 1;
+pub const XDP: u32 = 6;
+pub const SOCKET_FILTER: u32 = 1;
 
 fn insn(opcode: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn::new(opcode, dst, src, off, imm)
 }
 
-fn ret(value: i32) -> Vec<Insn> {
+pub fn ret(value: i32) -> Vec<Insn> {
     vec![insn(0xb7, 0, 0, 0, value), insn(0x95, 0, 0, 0, 0)]
 }
 
-fn load_map(src: u8, imm: i32) -> Vec<Insn> {
+pub fn load_map(src: u8, imm: i32) -> Vec<Insn> {
     [
         vec![insn(0x18, 1, src, 0, imm), insn(0, 0, 0, 0, 0)],
         ret(2),
@@ -341,7 +341,7 @@ pub fn commands(s: &mut Script<'_>) {
 
 /// BTF of `int`, `struct bpf_spin_lock { int val; }`, a value with such a lock,
 /// and two functions, the second global.
-fn btf() -> Vec<u8> {
+pub fn btf() -> Vec<u8> {
     let strings = b"\0int\0bpf_spin_lock\0val\0value\0lock\0n\0f\0g\0";
     let at = |name: &[u8]| {
         let with_zeros = [&[0], name, &[0]].concat();

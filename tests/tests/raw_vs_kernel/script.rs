@@ -94,6 +94,29 @@ impl<'s> Script<'s> {
         fd as i32
     }
 
+    /// Takes a pin away.
+    pub fn unpin(&self, path: &str) {
+        self.side.unpin(path);
+    }
+
+    /// A command that is to fail with this errno, soon: the last descriptor was
+    /// closed just now.
+    pub fn fails_soon(&mut self, what: &str, cmd: Cmd, attr: &Attr, errno: i32) {
+        let begin = std::time::Instant::now();
+        let mut answer = Ok(0);
+        while begin.elapsed().as_secs() < 5 {
+            answer = self.side.bpf(cmd as u32, &mut attr.0.clone());
+            match answer {
+                Err(e) if e == errno => break,
+                Ok(fd) if fd > 0 => drop(own(fd)),
+                _ => {}
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.lines
+            .push(format!("{}, {what}: {answer:?}", cmd.name()));
+    }
+
     pub fn close(&mut self, fd: i32) {
         self.fds.retain(|f| f.as_raw_fd() != fd);
     }
