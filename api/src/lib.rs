@@ -23,6 +23,7 @@
 //! | type | is | kernel's name |
 //! |---|---|---|
 //! | [`Vm`] | one trust domain | - |
+//! | [`VmPool`] | booted VMs in reserve | - |
 //! | [`Map`] | an fd; read from shared memory, changed by the guest | `BPF_MAP_*` |
 //! | [`Program`] | an fd; verified, compiled | `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN` |
 //! | [`Object`](object::Object) | an ELF object by clang: programs, maps, globals | libbpf's `bpf_object` |

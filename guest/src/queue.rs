@@ -5,9 +5,10 @@ pub use trace::Trace;
 
 use crate::hal::{Machine, Shared};
 use bpfvisor_abi::boot::port;
+use bpfvisor_abi::handshake;
 use bpfvisor_abi::layout::queue_block;
 use bpfvisor_abi::ring::{Completion, Phase, Submission, block, slot, stamp};
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The rings of one vCPU. Used by that vCPU alone; the position is atomic only
 /// so that it survives a run that was cut short.
@@ -85,12 +86,11 @@ impl Queue {
                 }
                 core::hint::spin_loop();
             }
-            self.asleep.store(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            if self.poll().is_none() && !self.stop_asked() {
+            let work = || self.poll().is_some() || self.stop_asked();
+            if handshake::may_sleep(self.asleep, work) {
                 machine.out(port::SLEEP, 0);
             }
-            self.asleep.store(0, Ordering::Relaxed);
+            handshake::awake(self.asleep);
         }
     }
 
@@ -112,12 +112,7 @@ impl Queue {
                 val,
             },
         );
-        // Publishes what was written, and orders it before the look at whether
-        // the host waits: one of the two sides sees the other.
-        seq.swap(stamp(n), Ordering::SeqCst);
-        if self.host_waiting.load(Ordering::SeqCst) != 0
-            && self.host_waiting.swap(0, Ordering::SeqCst) != 0
-        {
+        if handshake::complete(seq, stamp(n), self.host_waiting) {
             machine.out(port::NOTIFY, 0);
         }
     }

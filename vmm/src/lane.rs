@@ -204,8 +204,10 @@ impl Lane {
         let overdue = begin + budget.min(core.config.call_timeout).min(FOR_EVER);
         let paused = core.pause.total();
         let mut kicks = 0;
-        ring::set_waiting(queue, true).map_err(outside)?;
         let answer = loop {
+            // Again each time: a guest that is late may have taken the word for the
+            // answer before this one.
+            ring::set_waiting(queue, true).map_err(outside)?;
             core.check_alive_under(Some(self.vcpu))?;
             if let Some(answer) = self.look(core, queue, n)? {
                 break answer;

@@ -3,8 +3,9 @@
 //! Everything read here is an allegation of the guest: words are read once and
 //! an answer is passed on as plain numbers.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use bpfvisor_abi::handshake;
 use bpfvisor_abi::ring::{Completion, ENTRIES, block, slot, stamp};
 use vm_memory::{Bytes, VolatileMemory, VolatileMemoryError, VolatileSlice};
 
@@ -37,14 +38,9 @@ pub(crate) fn submit(
     queue.get_ref::<u32>(at + 4)?.store(op);
     let words = queue.get_ref::<[u64; 7]>(at + 8)?;
     words.store(*arg);
-    queue
-        .get_atomic_ref::<AtomicU32>(at)?
-        .store(stamp(n), Ordering::Release);
-    // Pairs with the guest's fence between `guest_asleep = 1` and its last look
-    // at the ring: one of the two sees the other's store.
-    fence(Ordering::SeqCst);
+    let submitted = queue.get_atomic_ref::<AtomicU32>(at)?;
     let asleep = queue.get_atomic_ref::<AtomicU32>(block::GUEST_ASLEEP as usize)?;
-    Ok(asleep.load(Ordering::Relaxed) != 0)
+    Ok(handshake::submit(submitted, stamp(n), asleep))
 }
 
 /// Looks for completion number `turn`.
@@ -79,11 +75,8 @@ pub(crate) fn look(queue: &VolatileSlice<'_>, turn: u64) -> Result<Look> {
 /// Says whether the host sleeps until it is notified. After saying yes, look
 /// once more before sleeping.
 pub(crate) fn set_waiting(queue: &VolatileSlice<'_>, waiting: bool) -> Result<()> {
-    queue
-        .get_atomic_ref::<AtomicU32>(block::HOST_WAITING as usize)?
-        .store(u32::from(waiting), Ordering::Relaxed);
-    // Mirror image of the fence in `submit`.
-    fence(Ordering::SeqCst);
+    let word = queue.get_atomic_ref::<AtomicU32>(block::HOST_WAITING as usize)?;
+    handshake::set_waiting(word, waiting);
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use super::engine::Verifier;
 use super::reg::{Kind, MAX_VAR_OFF, Reg};
 use super::reject::{Res, bail};
 use crate::insn::{Insn, op};
-use crate::uapi::errno::{EACCES, EINVAL};
+use crate::uapi::errno::{EACCES, EFAULT, EINVAL};
+use alloc::rc::Rc;
 
 fn operation(i: &Insn) -> AluOp {
     match (i.opcode & 0xf0, i.off) {
@@ -27,7 +28,7 @@ fn operation(i: &Insn) -> AluOp {
 
 impl Verifier<'_> {
     /// ALU and ALU64.
-    pub fn alu(&mut self, i: &Insn) -> Res<()> {
+    pub fn alu(&mut self, pc: usize, i: &Insn) -> Res<()> {
         let width = if i.class() == op::ALU64 {
             Width::W64
         } else {
@@ -36,7 +37,7 @@ impl Verifier<'_> {
         match i.opcode & 0xf0 {
             op::MOV => self.mov(i, width),
             op::NEG | op::END => self.unary(i, width),
-            _ => self.binary(i, width),
+            _ => self.binary(pc, i, width),
         }
     }
 
@@ -82,7 +83,7 @@ impl Verifier<'_> {
             new = src;
             new.num = match i.off {
                 0 => src.num.truncate32(),
-                bits => sign_extended(&src.num, bits as u32, width),
+                bits => src.num.sign_extend(bits as u32, width),
             };
             if !self.fits(i, width) {
                 new.unlink();
@@ -121,7 +122,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn binary(&mut self, i: &Insn, width: Width) -> Res<()> {
+    fn binary(&mut self, pc: usize, i: &Insn, width: Width) -> Res<()> {
         let src = if i.opcode & op::X != 0 {
             self.read(i.src)?
         } else {
@@ -130,7 +131,10 @@ impl Verifier<'_> {
         let dst = self.read(i.dst)?;
         self.check_writable(i.dst)?;
         let new = match (dst.is_pointer(), src.is_pointer()) {
-            (false, false) => self.scalars(i, width, &dst, &src),
+            (false, false) => {
+                let dst = self.split(pc, i, dst, &src)?;
+                self.scalars(i, width, &dst, &src)
+            }
             (true, true) if i.opcode & 0xf0 == op::SUB => Reg::UNKNOWN,
             (true, true) => bail!(
                 EACCES,
@@ -140,10 +144,12 @@ impl Verifier<'_> {
             ),
             (true, false) => {
                 self.nodes.mark(src.node);
+                check_link(dst.type_name(), &src)?;
                 self.pointer_alu(i, width, &dst, &src.num, false)?
             }
             (false, true) => {
                 self.nodes.mark(dst.node);
+                check_link(src.type_name(), &dst)?;
                 self.pointer_alu(i, width, &src, &dst.num, true)?
             }
         };
@@ -151,11 +157,24 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// A mask (all ones or all zeros) that meets a constant: the ones are followed
+    /// now, the zeros later, so that the two outcomes are kept apart.
+    fn split(&mut self, pc: usize, i: &Insn, dst: Reg, src: &Reg) -> Res<Reg> {
+        let splits = matches!(operation(i), AluOp::And | AluOp::Or) && src.as_const().is_some();
+        let (true, Some((ones, zeros))) = (splits, dst.num.split_mask()) else {
+            return Ok(dst);
+        };
+        let mut other = self.st.clone();
+        let top = other.frames.len() - 1;
+        let r = &mut Rc::make_mut(&mut other.frames[top]).regs[usize::from(i.dst)];
+        r.num = zeros;
+        r.unlink();
+        self.push(other, pc, pc, EFAULT)?;
+        Ok(Reg { num: ones, ..dst })
+    }
+
     fn scalars(&mut self, i: &Insn, width: Width, dst: &Reg, src: &Reg) -> Reg {
-        let mut new = Reg::UNKNOWN;
-        if tracked(operation(i), width, &src.num) {
-            new.num = Scalar::alu(operation(i), width, &dst.num, &src.num);
-        }
+        let mut new = Reg::scalar(Scalar::alu(operation(i), width, &dst.num, &src.num));
         new.node = self.nodes.join(dst.node, src.node);
         if let Some(delta) = link_delta(i, width, dst, src)
             && new.num.as_const().is_none()
@@ -229,7 +248,7 @@ impl Verifier<'_> {
             new.off = off;
             return new;
         }
-        new.num = Scalar::alu(AluOp::Add, Width::W64, &ptr.num, num);
+        new.num = ptr.num.moved(num, false);
         if ptr.is_packet() {
             new.id = self.new_id();
             new.extra = 0;
@@ -245,7 +264,7 @@ impl Verifier<'_> {
             new.off = off;
             return new;
         }
-        new.num = Scalar::alu(AluOp::Sub, Width::W64, &ptr.num, num);
+        new.num = ptr.num.moved(num, true);
         if ptr.is_packet() {
             new.id = self.new_id();
             if num.smin() < 0 {
@@ -253,22 +272,6 @@ impl Verifier<'_> {
             }
         }
         new
-    }
-}
-
-/// Sign extension as Linux knows it: only where all the bits above are the same
-/// on all paths and the sign is known. Compare `tracked`.
-pub(crate) fn sign_extended(num: &Scalar, bits: u32, width: Width) -> Scalar {
-    let (low, high) = match width {
-        Width::W64 => (num.smin(), num.smax()),
-        Width::W32 => (i64::from(num.s32_min()), i64::from(num.s32_max())),
-    };
-    let sign = |v: i64| v >> (bits - 1) & 1;
-    let constant = num.as_const().is_some();
-    if constant || (low >> bits == high >> bits && sign(low) == sign(high)) {
-        num.sign_extend(bits, width)
-    } else {
-        Scalar::UNKNOWN.sign_extend(bits, width)
     }
 }
 
@@ -290,6 +293,15 @@ fn link_delta(i: &Insn, width: Width, dst: &Reg, src: &Reg) -> Option<i32> {
         AluOp::Sub => delta.checked_neg(),
         _ => None,
     }
+}
+
+/// Linux also holds the difference of a linked number to the limit of offsets.
+fn check_link(name: &str, num: &Reg) -> Res<()> {
+    let off = i64::from(num.off);
+    if num.linked.is_some() && (off >= MAX_VAR_OFF || off <= -MAX_VAR_OFF) {
+        bail!(EINVAL, "{name} pointer offset {off} is not allowed");
+    }
+    Ok(())
 }
 
 /// The sum of a pointer and this number must stay far from overflow.
@@ -331,19 +343,6 @@ fn check_sane(r: &Reg) -> Res<()> {
         bail!(EINVAL, "{name} pointer offset {off} is not allowed");
     }
     unbounded(name, &r.num)
-}
-
-/// Operations whose results Linux keeps bounds of. We could know more of the
-/// others, but then accepted programs would not load elsewhere.
-fn tracked(op: AluOp, width: Width, src: &Scalar) -> bool {
-    match op {
-        AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => false,
-        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
-            let bits = if width == Width::W64 { 64 } else { 32 };
-            src.as_const().is_some_and(|n| n < bits)
-        }
-        _ => true,
-    }
 }
 
 fn swap(i: &Insn) -> Swap {

@@ -82,22 +82,12 @@ impl Verifier<'_> {
         src: Reg,
     ) -> Res<Next> {
         let numbers = dst.is_scalar() && src.is_scalar();
-        let refine = |taken| Scalar::refine_branch(cmp, width, &dst.num, &src.num, taken);
-        let (fall, jump) = if numbers {
-            (refine(false), refine(true))
-        } else {
-            (None, None)
-        };
-        if numbers && (fall.is_none() || jump.is_none()) {
-            self.nodes.mark(dst.node);
-            self.nodes.mark(src.node);
-            let taken = fall.is_none();
-            return Ok(self.goes(pc, target, taken));
-        }
         (self.aux[pc].fell, self.aux[pc].jumped) = (true, true);
         let by_reg = i.opcode & op::X != 0;
         let mut other = self.st.clone();
-        if let (Some(f), Some(j)) = (fall, jump) {
+        if numbers {
+            let refine = |taken| Scalar::refine_branch(cmp, width, &dst.num, &src.num, taken);
+            let (f, j) = (refine(false), refine(true));
             let node = if by_reg {
                 self.nodes.join(dst.node, src.node)
             } else {
@@ -137,7 +127,6 @@ impl Verifier<'_> {
         let frame = Rc::make_mut(&mut st.frames[top]);
         let dst = &mut frame.regs[usize::from(i.dst)];
         (dst.num, dst.node) = (d, node);
-        let dst = *dst;
         if by_reg {
             let src = &mut frame.regs[usize::from(i.src)];
             (src.num, src.node) = (s, node);
@@ -146,6 +135,8 @@ impl Verifier<'_> {
                 sync_linked(st, &mut self.nodes, &src);
             }
         }
+        // Where both sides have the same id, the source's view has won.
+        let dst = st.frames[top].regs[usize::from(i.dst)];
         if dst.id != 0 {
             sync_linked(st, &mut self.nodes, &dst);
         }

@@ -275,7 +275,7 @@ impl<'a> Verifier<'a> {
 
     fn step(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         match i.class() {
-            op::ALU | op::ALU64 => self.alu(i)?,
+            op::ALU | op::ALU64 => self.alu(pc, i)?,
             op::LDX => self.load(pc, i)?,
             op::ST | op::STX => self.store(pc, i)?,
             op::LD if i.is_wide() => {

@@ -150,6 +150,13 @@ impl Verifier<'_> {
             },
             "stores into",
         )?;
+        if base.kind == Kind::Stack && base.num.as_const().is_none() {
+            bail!(
+                EACCES,
+                "atomic access to the stack at a variable offset through R{}",
+                i.dst
+            );
+        }
         let loaded = match i.imm {
             op::CMPXCHG => Some(0),
             imm if imm & op::FETCH != 0 => Some(i.src),
@@ -253,7 +260,7 @@ impl Verifier<'_> {
 fn narrow(v: &Reg, size: i32, what: Access) -> Reg {
     let bits = size as u32 * 8;
     let num = match what {
-        Access::Load { signed: true } => super::alu::sign_extended(&v.num, bits, Width::W64),
+        Access::Load { signed: true } => v.num.sign_extend(bits, Width::W64),
         _ => v.num.zero_extend(bits),
     };
     let changed = num != v.num;

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod handshake;
 pub mod layout;
 pub mod op;
 pub mod ring;

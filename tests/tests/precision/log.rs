@@ -27,35 +27,19 @@ impl Known<'_> {
 
     /// Whether it is the same set but reads differently.
     pub fn reads_otherwise(&self, ours: &Scalar) -> bool {
-        let Known {
-            wide, low, tnum, ..
-        } = *self;
-        wide == (ours.umin(), ours.umax(), ours.smin(), ours.smax())
-            && low
-                == (
-                    ours.u32_min(),
-                    ours.u32_max(),
-                    ours.s32_min(),
-                    ours.s32_max(),
-                )
-            && tnum == ours.tnum()
-            && !self.text.contains("id=")
-            && self.text != ours.to_string()
+        self.is(ours) && !self.text.contains("id=") && self.text != ours.to_string()
     }
 
-    /// Whether `ours` is nowhere wider.
-    pub fn holds(&self, ours: &Scalar) -> bool {
-        let (umin, umax, smin, smax) = self.wide;
-        let (u32_min, u32_max, s32_min, s32_max) = self.low;
-        ours.umin() >= umin
-            && ours.umax() <= umax
-            && ours.smin() >= smin
-            && ours.smax() <= smax
-            && ours.u32_min() >= u32_min
-            && ours.u32_max() <= u32_max
-            && ours.s32_min() >= s32_min
-            && ours.s32_max() <= s32_max
-            && ours.tnum().is_subset_of(self.tnum)
+    /// Whether it is the same set.
+    pub fn is(&self, ours: &Scalar) -> bool {
+        let wide = (ours.umin(), ours.umax(), ours.smin(), ours.smax());
+        let low = (
+            ours.u32_min(),
+            ours.u32_max(),
+            ours.s32_min(),
+            ours.s32_max(),
+        );
+        self.wide == wide && self.low == low && self.tnum == ours.tnum()
     }
 }
 

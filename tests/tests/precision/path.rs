@@ -149,7 +149,8 @@ impl Path {
         let (mut dst, width) = (self.reg(insn.dst).unwrap(), width(insn));
         let operation = insn.opcode & 0xf0;
         // The kernel follows the ones first.
-        let is_mask = matches!(operation, op::AND | op::OR) && insn.opcode & op::X == 0;
+        let is_mask = matches!(operation, op::AND | op::OR)
+            && (insn.opcode & op::X == 0 || self.source(insn).as_const().is_some());
         if let (true, Some((ones, _))) = (is_mask, dst.split_mask()) {
             dst = ones;
         }
@@ -176,9 +177,11 @@ impl Path {
             .find(|(code, _)| *code == insn.opcode & 0xf0)
             .unwrap();
         let (a, b) = (self.reg(insn.dst).unwrap(), self.source(insn));
-        match Scalar::refine_branch(*cmp, width(insn), &a, &b, false) {
-            None => self.dead_end = true,
-            Some((a, b)) => {
+        match Scalar::branch_outcome(*cmp, width(insn), &a, &b) {
+            Some(true) => self.dead_end = true,
+            Some(false) => {}
+            None => {
+                let (a, b) = Scalar::refine_branch(*cmp, width(insn), &a, &b, false);
                 self.regs[usize::from(insn.dst - FIRST)] = a;
                 if insn.opcode & op::X != 0 {
                     self.regs[usize::from(insn.src - FIRST)] = b;

@@ -1,21 +1,32 @@
-//! Arithmetic and logic on numbers that are partly known.
+//! Arithmetic and logic on numbers that are partly known: what Linux deduces,
+//! and no more (`adjust_scalar_min_max_vals`). We could know more, but then
+//! programs accepted here would not load elsewhere.
 
 use super::{AluOp, Bounds, Num, Tnum, Width};
 
 impl<const W: u32, const H: u32> Num<W, H> {
     /// `dst op src` as BPF computes it (RFC 9669, section 4.1). A 32-bit
     /// operation looks at the low halves only and zero-extends its result.
+    ///
+    /// Nothing is known of quotients, remainders, and shifts by amounts that are
+    /// unknown or too great.
     pub fn alu(op: AluOp, width: Width, dst: &Self, src: &Self) -> Self {
         let result = match op {
-            AluOp::Mov => return src.resized(width),
-            AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => Self::shift(op, width, dst, src),
-            _ => match (power_of_two(op, width, src), width) {
-                (Some((op, operand)), _) => return Self::alu(op, width, dst, &operand),
-                (None, Width::W64) => Self::arith64(op, dst, src),
-                (None, Width::W32) => Self::arith32(op, dst, src),
+            AluOp::Mov if width == Width::W64 => return *src,
+            AluOp::Mov => return src.truncate32(),
+            AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => return Self::UNKNOWN,
+            AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match src.as_const() {
+                Some(by) if by < Self::bits_of(width) => dst.shift(op, width, by as u32),
+                _ => return Self::UNKNOWN,
             },
+            AluOp::Add | AluOp::Sub | AluOp::Mul => Self::arith(op, dst, src),
+            AluOp::And | AluOp::Or | AluOp::Xor => Self::logic(op, dst, src),
         };
-        result.unwrap_or(Self::UNKNOWN)
+        let result = match width {
+            Width::W64 => result,
+            Width::W32 => result.low_half(),
+        };
+        result.synced().sane()
     }
 
     /// Two's complement negation.
@@ -23,61 +34,80 @@ impl<const W: u32, const H: u32> Num<W, H> {
         Self::alu(AluOp::Sub, width, &Self::constant(0), self)
     }
 
-    /// The whole number, or the low half zero-extended.
-    fn resized(&self, width: Width) -> Self {
-        match width {
-            Width::W64 => *self,
-            Width::W32 => self.truncate32(),
-        }
-    }
-
-    fn arith64(op: AluOp, dst: &Self, src: &Self) -> Option<Self> {
-        let tnum = tnum_arith(op, dst.tnum, src.tnum).truncate(W);
-        if tnum.is_const() {
-            return Some(Self::constant(tnum.value));
-        }
-        // The low half of a sum, product and the like is that of the low halves;
-        // quotients depend on all bits.
-        let low = match op {
-            AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => Bounds::UNKNOWN,
-            _ => dst.low.arith(op, &src.low)?,
+    /// A pointer's offset `self` moved by `by` (`adjust_ptr_min_max_vals`): its low
+    /// half is not followed, and no view may wrap.
+    pub fn moved(&self, by: &Self, back: bool) -> Self {
+        let (wide, tnum) = if back {
+            (self.wide.offset_difference(&by.wide), self.tnum - by.tnum)
+        } else {
+            (self.wide.offset_sum(&by.wide), self.tnum + by.tnum)
         };
-        Self::settle(tnum, dst.wide.arith(op, &src.wide)?, low)
+        let offset = Self {
+            tnum: tnum.truncate(W),
+            wide,
+            low: Bounds::UNKNOWN,
+        };
+        offset.synced().sane()
     }
 
-    fn arith32(op: AluOp, dst: &Self, src: &Self) -> Option<Self> {
-        let tnum = tnum_arith(op, dst.tnum.truncate(H), src.tnum.truncate(H)).truncate(H);
-        if tnum.is_const() {
-            return Some(Self::constant(tnum.value));
+    pub(super) fn bits_of(width: Width) -> u64 {
+        match width {
+            Width::W64 => W.into(),
+            Width::W32 => H.into(),
         }
-        Self::settle(tnum, Bounds::UNKNOWN, dst.low.arith(op, &src.low)?)
+    }
+
+    fn arith(op: AluOp, dst: &Self, src: &Self) -> Self {
+        let (tnum, wide, low) = match op {
+            AluOp::Add => (
+                dst.tnum + src.tnum,
+                dst.wide.sum(&src.wide),
+                dst.low.sum(&src.low),
+            ),
+            AluOp::Sub => (
+                dst.tnum - src.tnum,
+                dst.wide.difference(&src.wide),
+                dst.low.difference(&src.low),
+            ),
+            _ => (
+                dst.tnum * src.tnum,
+                dst.wide.product(&src.wide),
+                dst.low.product(&src.low),
+            ),
+        };
+        Self {
+            tnum: tnum.truncate(W),
+            wide,
+            low,
+        }
+    }
+
+    fn logic(op: AluOp, dst: &Self, src: &Self) -> Self {
+        let tnum = match op {
+            AluOp::And => dst.tnum & src.tnum,
+            AluOp::Or => dst.tnum | src.tnum,
+            _ => dst.tnum ^ src.tnum,
+        };
+        if tnum.is_const() && src.tnum.is_const() {
+            return Self::constant(tnum.value);
+        }
+        let half = tnum.truncate(H);
+        let wide = logic(op, &dst.wide, &src.wide, tnum);
+        let low = if half.is_const() && src.tnum.truncate(H).is_const() {
+            Bounds::constant(half.value)
+        } else {
+            logic(op, &dst.low, &src.low, half)
+        };
+        let mut out = Self { tnum, wide, low };
+        out.ranges_from_bits();
+        out
     }
 }
 
-/// An unsigned division by a constant power of two as the bit operation it is:
-/// known bits survive that.
-fn power_of_two<const W: u32, const H: u32>(
-    op: AluOp,
-    width: Width,
-    src: &Num<W, H>,
-) -> Option<(AluOp, Num<W, H>)> {
-    let divisor = src.resized(width).as_const()?;
+fn logic<const W: u32>(op: AluOp, a: &Bounds<W>, b: &Bounds<W>, bits: Tnum) -> Bounds<W> {
     match op {
-        _ if !divisor.is_power_of_two() => None,
-        AluOp::Div => Some((AluOp::Rsh, Num::constant(divisor.trailing_zeros() as u64))),
-        AluOp::Mod => Some((AluOp::And, Num::constant(divisor - 1))),
-        _ => None,
-    }
-}
-
-fn tnum_arith(op: AluOp, a: Tnum, b: Tnum) -> Tnum {
-    match op {
-        AluOp::Add => a + b,
-        AluOp::Sub => a - b,
-        AluOp::Mul => a * b,
-        AluOp::And => a & b,
-        AluOp::Or => a | b,
-        AluOp::Xor => a ^ b,
-        _ => Tnum::UNKNOWN,
+        AluOp::And => a.and(b, bits),
+        AluOp::Or => a.or(b, bits),
+        _ => Bounds::xor(bits),
     }
 }

@@ -62,20 +62,19 @@ impl<const W: u32> Bounds<W> {
         }
     }
 
-    /// The integers `lo..=hi` modulo 2^W. A view that they wrap around in learns
-    /// nothing.
-    pub const fn wrapped(lo: i128, hi: i128) -> Self {
-        let mut out = Self::UNKNOWN;
-        if lo >> W == hi >> W {
-            out.umin = lo as u64 & Self::MAX;
-            out.umax = hi as u64 & Self::MAX;
+    /// The numbers `min..=max`, unsigned, and signed where the sign bit stays.
+    pub(super) const fn plain_range(min: u64, max: u64) -> Self {
+        let (smin, smax) = (Self::signed(min), Self::signed(max));
+        if smin <= smax {
+            Self {
+                umin: min,
+                umax: max,
+                smin,
+                smax,
+            }
+        } else {
+            Self::unsigned_range(min, max)
         }
-        // The signed view wraps half-way between.
-        if ((lo >> (W - 1)) + 1) >> 1 == ((hi >> (W - 1)) + 1) >> 1 {
-            out.smin = Self::signed(lo as u64);
-            out.smax = Self::signed(hi as u64);
-        }
-        out
     }
 
     /// The low `W` bits read as two's complement.
@@ -97,107 +96,70 @@ impl<const W: u32> Bounds<W> {
             && self.smax <= outer.smax
     }
 
-    /// The hull of both sets.
-    pub fn union(&self, other: &Self) -> Self {
-        Self {
-            umin: self.umin.min(other.umin),
-            umax: self.umax.max(other.umax),
-            smin: self.smin.min(other.smin),
-            smax: self.smax.max(other.smax),
+    /// Whether no range is empty.
+    pub(super) const fn is_sane(&self) -> bool {
+        self.umin <= self.umax && self.smin <= self.smax
+    }
+
+    /// The members of both, as far as the ranges show.
+    pub(super) fn meet(&self, other: &Self) -> Self {
+        let mut both = *self;
+        both.narrow_unsigned(other.umin, other.umax);
+        both.narrow_signed(other.smin, other.smax);
+        both
+    }
+
+    pub(super) fn narrow_unsigned(&mut self, min: u64, max: u64) {
+        self.umin = self.umin.max(min);
+        self.umax = self.umax.min(max);
+    }
+
+    pub(super) fn narrow_signed(&mut self, min: i64, max: i64) {
+        self.smin = self.smin.max(min);
+        self.smax = self.smax.min(max);
+    }
+
+    /// What known bits tell: unknown ones are least all clear, but for the sign.
+    pub(super) fn learn_bits(&mut self, t: Tnum) {
+        let most = t.value | t.mask;
+        self.narrow_unsigned(t.value, most);
+        let least = Self::signed(t.value | t.mask & Self::SIGN);
+        self.narrow_signed(least, Self::signed(t.value | t.mask & !Self::SIGN));
+    }
+
+    /// Lets the views teach each other where one does not cross the boundary of
+    /// the other. A signed range that does is in two parts at the ends of the
+    /// unsigned one, of which one may be ruled out.
+    pub(super) fn share(&mut self) {
+        let (smin, smax) = (Self::signed(self.umin), Self::signed(self.umax));
+        if smin <= smax {
+            self.narrow_signed(smin, smax);
+        }
+        let (umin, umax) = (Self::bits(self.smin), Self::bits(self.smax));
+        if umin <= umax {
+            self.narrow_unsigned(umin, umax);
+        } else if self.umax < umin {
+            self.smin = Self::signed(self.umin);
+            self.umax = self.umax.min(umax);
+        } else if umax < self.umin {
+            self.smax = Self::signed(self.umax);
+            self.umin = self.umin.max(umin);
         }
     }
 
-    /// The members of both, or `None` where a range is empty.
-    pub fn intersect(&self, other: &Self) -> Option<Self> {
-        let both = Self {
-            umin: self.umin.max(other.umin),
-            umax: self.umax.min(other.umax),
-            smin: self.smin.max(other.smin),
-            smax: self.smax.min(other.smax),
-        };
-        (both.umin <= both.umax && both.smin <= both.smax).then_some(both)
-    }
-
-    /// The only member, if the ranges show that there is just one.
-    pub const fn as_const(&self) -> Option<u64> {
-        if self.umin == self.umax {
-            Some(self.umin)
+    /// The range of the number that these are the low half of, zeros above.
+    pub(super) fn zero_extended<const V: u32>(&self) -> Bounds<V> {
+        let signs = if self.smin >= 0 && self.smax >= 0 {
+            (self.smin, self.smax)
         } else {
-            None
+            (0, Self::MAX as i64)
+        };
+        Bounds {
+            umin: self.umin,
+            umax: self.umax,
+            smin: signs.0,
+            smax: signs.1,
         }
-    }
-
-    /// Lets the signed and the unsigned range teach each other. The best that
-    /// can be: either side of the sign boundary is looked at on its own.
-    pub fn cross(&self) -> Option<Self> {
-        let part = |lo: u64, hi: u64| {
-            let (lo, hi) = (lo.max(self.umin), hi.min(self.umax));
-            (lo <= hi).then_some((lo, hi))
-        };
-        let plus = (self.smax >= 0)
-            .then(|| part(self.smin.max(0) as u64, self.smax as u64))
-            .flatten();
-        let minus = (self.smin < 0)
-            .then(|| part(Self::bits(self.smin), Self::bits(self.smax.min(-1))))
-            .flatten();
-        let (u, s) = match (plus, minus) {
-            (None, None) => return None,
-            (Some(p), None) => (p, p),
-            (None, Some(m)) => (m, m),
-            (Some(p), Some(m)) => ((p.0, m.1), (m.0, p.1)),
-        };
-        Some(Self {
-            umin: u.0,
-            umax: u.1,
-            smin: Self::signed(s.0),
-            smax: Self::signed(s.1),
-        })
-    }
-
-    /// Moves the ends inwards to numbers that agree with the known bits.
-    pub fn agree_with(&self, tnum: Tnum) -> Option<Self> {
-        self.both_views(|flip, lo, hi| {
-            let tnum = tnum ^ Tnum::constant(flip);
-            Some((tnum.at_least(lo)?, tnum.at_most(hi)?))
-        })
-    }
-
-    /// Moves the ends inwards to numbers whose low half is a member of `low`.
-    pub fn agree_with_low<const H: u32>(&self, low: &Bounds<H>) -> Option<Self> {
-        // Either range of the low half is an arc on the circle of its values:
-        // where it starts, and how far it reaches.
-        let arcs = [
-            (low.umin, low.umax.wrapping_sub(low.umin)),
-            (low.smin as u64, low.smax.wrapping_sub(low.smin) as u64),
-        ];
-        let past = |v: u64, start: u64| v.wrapping_sub(start) & Bounds::<H>::MAX;
-        self.both_views(|_, mut lo, mut hi| {
-            for (start, reach) in arcs {
-                let (above, below) = (past(lo, start), past(hi, start));
-                if above > reach {
-                    lo = lo.checked_add(Bounds::<H>::MAX - above + 1)?;
-                }
-                if below > reach {
-                    hi = hi.checked_sub(below - reach)?;
-                }
-            }
-            Some((lo, hi))
-        })
-    }
-
-    /// Applies a deduction to both ranges. The signed one is shown as unsigned
-    /// numbers in the same order, which they are with the sign bit flipped; the
-    /// first argument is the bit that was flipped.
-    fn both_views(&self, f: impl Fn(u64, u64, u64) -> Option<(u64, u64)>) -> Option<Self> {
-        let flip = |v: i64| Self::bits(v) ^ Self::SIGN;
-        let (umin, umax) = f(0, self.umin, self.umax)?;
-        let (smin, smax) = f(Self::SIGN, flip(self.smin), flip(self.smax))?;
-        (umin <= umax && smin <= smax).then_some(Self {
-            umin,
-            umax,
-            smin: Self::signed(smin ^ Self::SIGN),
-            smax: Self::signed(smax ^ Self::SIGN),
-        })
     }
 
     /// A signed number as its `W` bits.

@@ -1,4 +1,4 @@
-//! What a comparison teaches.
+//! What a comparison teaches (`is_scalar_branch_taken`, `regs_refine_cond_op`).
 //!
 //! Every comparison, true or false, comes down to one of six relations between
 //! the two sides, in one or the other order.
@@ -52,35 +52,69 @@ impl Relation {
 impl<const W: u32, const H: u32> Num<W, H> {
     /// Whether `a op b` is certainly true or certainly false.
     pub fn branch_outcome(op: CmpOp, width: Width, a: &Self, b: &Self) -> Option<bool> {
-        if Self::refine_branch(op, width, a, b, true).is_none() {
-            return Some(false);
-        }
-        match Self::refine_branch(op, width, a, b, false) {
-            None => Some(true),
-            Some(_) => None,
+        let (relation, swap) = Relation::of(op, true);
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        let (bits_a, bits_b) = (a.bits(width), b.bits(width));
+        match relation {
+            Relation::Equal => Self::equal(width, a, b),
+            Relation::NotEqual => Self::equal(width, a, b).map(|e| !e),
+            Relation::Meet | Relation::Disjoint => common_bit(bits_a, bits_b),
+            Relation::Less(order) => a.ordered(width, b, |x, y| x.less(y, order)),
+            Relation::NotGreater(order) => a.ordered(width, b, |x, y| y.less(x, order).map(|l| !l)),
         }
     }
 
-    /// What `a` and `b` can be where `a op b` came out as `taken`; `None` where
-    /// that can't be.
-    pub fn refine_branch(
-        op: CmpOp,
+    fn ordered(
+        &self,
         width: Width,
-        a: &Self,
-        b: &Self,
-        taken: bool,
-    ) -> Option<(Self, Self)> {
+        other: &Self,
+        f: impl Fn(&Bounds<64>, &Bounds<64>) -> Option<bool>,
+    ) -> Option<bool> {
+        match width {
+            Width::W64 => f(&self.wide.plain(), &other.wide.plain()),
+            Width::W32 => f(&self.low.plain(), &other.low.plain()),
+        }
+    }
+
+    fn equal(width: Width, a: &Self, b: &Self) -> Option<bool> {
+        let (bits_a, bits_b) = (a.bits(width), b.bits(width));
+        if bits_a.is_const() && bits_b.is_const() {
+            return Some(bits_a.value == bits_b.value);
+        }
+        let apart = !bits_a.overlaps(bits_b)
+            || a.low.apart(&b.low)
+            || width == Width::W64 && a.wide.apart(&b.wide);
+        apart.then_some(false)
+    }
+
+    /// The known bits of what an operation of this width looks at.
+    fn bits(&self, width: Width) -> Tnum {
+        match width {
+            Width::W64 => self.tnum,
+            Width::W32 => self.tnum.truncate(H),
+        }
+    }
+
+    /// What `a` and `b` can be where `a op b` came out as `taken`. Not to be
+    /// asked where [`Num::branch_outcome`] says that it can't.
+    pub fn refine_branch(op: CmpOp, width: Width, a: &Self, b: &Self, taken: bool) -> (Self, Self) {
         let (relation, swap) = Relation::of(op, taken);
         let (first, second) = if swap { (b, a) } else { (a, b) };
-        let (first, second) = match width {
-            Width::W64 => Self::relate64(relation, first, second)?,
-            Width::W32 => Self::relate32(relation, first, second)?,
-        };
-        Some(if swap {
+        let (mut first, mut second) = (*first, *second);
+        match relation {
+            Relation::Equal => Self::unite(width, &mut first, &mut second),
+            Relation::NotEqual => Self::cut_edges(width, &mut first, &mut second),
+            Relation::Meet => Self::set_bit(width, &mut first, &mut second),
+            Relation::Disjoint => Self::clear_bits(width, &mut first, &mut second),
+            Relation::Less(order) => Self::order(width, order, 1, &mut first, &mut second),
+            Relation::NotGreater(order) => Self::order(width, order, 0, &mut first, &mut second),
+        }
+        let (first, second) = (first.synced().sane(), second.synced().sane());
+        if swap {
             (second, first)
         } else {
             (first, second)
-        })
+        }
     }
 
     /// For a number that is all ones or all zeros, as an arithmetic shift by the
@@ -90,105 +124,154 @@ impl<const W: u32, const H: u32> Num<W, H> {
     /// Compilers write `x < 0 ? a : b` with such a mask and an `and` or `or`;
     /// following both cases keeps the outcomes apart, as newer kernels do.
     pub fn split_mask(&self) -> Option<(Self, Self)> {
-        let width = match (self.wide.smin, self.wide.smax, self.low.smin, self.low.smax) {
-            (-1, 0, _, _) => Width::W64,
-            (_, _, -1, 0) => Width::W32,
-            _ => return None,
+        let low = |v: u64| Self {
+            tnum: self.tnum.with_low(H, Tnum::constant(v)),
+            wide: self.wide,
+            low: Bounds::constant(v),
         };
-        let case = |v| Self::refine_branch(CmpOp::Eq, width, self, &Self::constant(v), true);
-        Some((case(u64::MAX)?.0, case(0)?.0))
-    }
-
-    fn relate64(relation: Relation, a: &Self, b: &Self) -> Option<(Self, Self)> {
-        let (tnum_a, tnum_b) = relate_bits(relation, a.tnum, b.tnum)?;
-        let (wide_a, wide_b) = a.wide.relate(relation, &b.wide)?;
-        if let Relation::Equal = relation {
-            let both = Self::settle(tnum_a, wide_a, a.low.intersect(&b.low)?)?;
-            return Some((both, both));
+        match (self.wide.smin, self.wide.smax, self.low.smin, self.low.smax) {
+            (-1, 0, _, _) => Some((Self::constant(u64::MAX), Self::constant(0))),
+            (_, _, -1, 0) => Some((low(u64::MAX), low(0))),
+            _ => None,
         }
-        Some((
-            Self::settle(tnum_a, wide_a, a.low)?,
-            Self::settle(tnum_b, wide_b, b.low)?,
-        ))
     }
 
-    fn relate32(relation: Relation, a: &Self, b: &Self) -> Option<(Self, Self)> {
-        let (tnum_a, tnum_b) = relate_bits(relation, a.tnum.truncate(H), b.tnum.truncate(H))?;
-        let (low_a, low_b) = a.low.relate(relation, &b.low)?;
-        Some((
-            Self::settle(a.tnum.with_low(H, tnum_a), a.wide, low_a)?,
-            Self::settle(b.tnum.with_low(H, tnum_b), b.wide, low_b)?,
-        ))
-    }
-}
-
-fn relate_bits(relation: Relation, a: Tnum, b: Tnum) -> Option<(Tnum, Tnum)> {
-    match relation {
-        Relation::Equal => a.intersect(b).map(|both| (both, both)),
-        Relation::Meet => {
-            let common = (a.value | a.mask) & (b.value | b.mask);
-            match common.count_ones() {
-                0 => None,
-                1 => Some((with_ones(a, common), with_ones(b, common))),
-                _ => Some((a, b)),
+    fn unite(width: Width, a: &mut Self, b: &mut Self) {
+        match width {
+            Width::W64 => {
+                let (wide, tnum) = (a.wide.meet(&b.wide), a.tnum.meet(b.tnum));
+                (a.wide, b.wide) = (wide, wide);
+                (a.tnum, b.tnum) = (tnum, tnum);
+            }
+            Width::W32 => {
+                let low = a.low.meet(&b.low);
+                (a.low, b.low) = (low, low);
+                let half = a.tnum.truncate(H).meet(b.tnum.truncate(H));
+                a.tnum = a.tnum.with_low(H, half);
+                b.tnum = b.tnum.with_low(H, half);
             }
         }
-        Relation::Disjoint if a.value & b.value != 0 => None,
-        Relation::Disjoint => Some((
-            Tnum::new(a.value, a.mask & !b.value),
-            Tnum::new(b.value, b.mask & !a.value),
-        )),
-        _ => Some((a, b)),
+    }
+
+    /// A side and the constant that the other is.
+    fn with_constant<'n>(
+        width: Width,
+        a: &'n mut Self,
+        b: &'n mut Self,
+    ) -> Option<(&'n mut Self, u64)> {
+        let constant = |n: &Self| {
+            let bits = n.bits(width);
+            bits.is_const().then_some(bits.value)
+        };
+        match (constant(b), constant(a)) {
+            (Some(v), _) => Some((a, v)),
+            (None, Some(v)) => Some((b, v)),
+            (None, None) => None,
+        }
+    }
+
+    fn cut_edges(width: Width, a: &mut Self, b: &mut Self) {
+        let Some((n, v)) = Self::with_constant(width, a, b) else {
+            return;
+        };
+        match width {
+            Width::W64 => n.wide.cut(v),
+            Width::W32 => n.low.cut(v),
+        }
+    }
+
+    fn set_bit(width: Width, a: &mut Self, b: &mut Self) {
+        if let Some((n, v)) = Self::with_constant(width, a, b)
+            && v.is_power_of_two()
+        {
+            n.tnum = n.tnum | Tnum::constant(v);
+        }
+    }
+
+    /// The ranges are forgotten: on a path that is never taken they could
+    /// contradict the bits.
+    fn clear_bits(width: Width, a: &mut Self, b: &mut Self) {
+        if let Some((n, v)) = Self::with_constant(width, a, b) {
+            n.tnum = n.tnum & Tnum::constant(!v);
+            (n.wide, n.low) = (Bounds::UNKNOWN, Bounds::UNKNOWN);
+        }
+    }
+
+    /// `a + gap <= b`.
+    fn order(width: Width, order: Order, gap: u64, a: &mut Self, b: &mut Self) {
+        match width {
+            Width::W64 => a.wide.below(&mut b.wide, order, gap),
+            Width::W32 => a.low.below(&mut b.low, order, gap),
+        }
     }
 }
 
-fn with_ones(t: Tnum, ones: u64) -> Tnum {
-    Tnum::new(t.value | ones, t.mask & !ones)
+fn common_bit(a: Tnum, b: Tnum) -> Option<bool> {
+    let (known, mask) = match (a.is_const(), b.is_const()) {
+        (_, true) => (a, b.value),
+        (true, _) => (b, a.value),
+        _ => return None,
+    };
+    if known.value & mask != 0 {
+        Some(true)
+    } else if (known.value | known.mask) & mask == 0 {
+        Some(false)
+    } else {
+        None
+    }
 }
 
 impl<const W: u32> Bounds<W> {
-    fn relate(&self, relation: Relation, other: &Self) -> Option<(Self, Self)> {
-        match relation {
-            Relation::Equal => self.intersect(other).map(|both| (both, both)),
-            Relation::NotEqual => Some((self.without(other)?, other.without(self)?)),
-            Relation::Meet | Relation::Disjoint => Some((*self, *other)),
-            Relation::Less(order) => self.below(other, order, 1),
-            Relation::NotGreater(order) => self.below(other, order, 0),
+    /// The same numbers, whatever the width.
+    fn plain(&self) -> Bounds<64> {
+        Bounds {
+            umin: self.umin,
+            umax: self.umax,
+            smin: self.smin,
+            smax: self.smax,
         }
     }
 
-    /// Where `other` is one number: cuts it off the ends of the ranges.
-    fn without(&self, other: &Self) -> Option<Self> {
-        let Some(v) = other.as_const() else {
-            return Some(*self);
+    fn apart(&self, other: &Self) -> bool {
+        self.umin > other.umax
+            || self.umax < other.umin
+            || self.smin > other.smax
+            || self.smax < other.smin
+    }
+
+    /// Whether `self < other`, if it is the same for all members.
+    fn less(&self, other: &Self, order: Order) -> Option<bool> {
+        let (always, never) = match order {
+            Order::Unsigned => (self.umax < other.umin, self.umin >= other.umax),
+            Order::Signed => (self.smax < other.smin, self.smin >= other.smax),
         };
-        let (mut out, s) = (*self, Self::signed(v));
-        if self.umin == self.umax && self.umin == v {
-            return None;
+        match (always, never) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
         }
-        out.umin += u64::from(self.umin == v);
-        out.umax -= u64::from(self.umax == v);
-        if self.smin == self.smax && self.smin == s {
-            return None;
-        }
-        out.smin += i64::from(self.smin == s);
-        out.smax -= i64::from(self.smax == s);
-        Some(out)
+    }
+
+    /// Without `v` where that is an end.
+    fn cut(&mut self, v: u64) {
+        let s = Self::signed(v);
+        self.umin = self.umin.wrapping_add(u64::from(self.umin == v));
+        self.umax = self.umax.wrapping_sub(u64::from(self.umax == v));
+        self.smin = self.smin.wrapping_add(i64::from(self.smin == s));
+        self.smax = self.smax.wrapping_sub(i64::from(self.smax == s));
     }
 
     /// `self + gap <= other`.
-    fn below(&self, other: &Self, order: Order, gap: u64) -> Option<(Self, Self)> {
-        let (mut a, mut b) = (*self, *other);
+    fn below(&mut self, other: &mut Self, order: Order, gap: u64) {
         match order {
             Order::Unsigned => {
-                a.umax = a.umax.min(b.umax.checked_sub(gap)?);
-                b.umin = b.umin.max(a.umin.checked_add(gap)?);
+                self.umax = self.umax.min(other.umax.wrapping_sub(gap));
+                other.umin = other.umin.max(self.umin.wrapping_add(gap));
             }
             Order::Signed => {
-                a.smax = a.smax.min(b.smax.checked_sub_unsigned(gap)?);
-                b.smin = b.smin.max(a.smin.checked_add_unsigned(gap)?);
+                self.smax = self.smax.min(other.smax.wrapping_sub(gap as i64));
+                other.smin = other.smin.max(self.smin.wrapping_add(gap as i64));
             }
         }
-        Some((a.intersect(self)?, b.intersect(other)?))
     }
 }

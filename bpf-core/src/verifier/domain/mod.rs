@@ -4,7 +4,8 @@
 //! once: known bits ([`Tnum`]) and signed and unsigned ranges, of the whole
 //! register and of its low half. Every operation here is *sound*: the set it
 //! returns holds every number that the concrete operation can give for members
-//! of its operands.
+//! of its operands. And it is as precise as Linux 6.18, no more and no less: so
+//! verdicts that rest on it are the same.
 //!
 //! The algorithms are generic over the width, so that tests can try every set
 //! and every member of a small register.

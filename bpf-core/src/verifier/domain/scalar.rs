@@ -9,9 +9,8 @@ pub type Scalar = Num<64, 32>;
 /// ranges of the whole (`wide`), and whose low `H` bits lie in the ranges of the
 /// low half (`low`). `H` is half of `W`.
 ///
-/// Every public operation returns descriptions that are consistent with each
-/// other, and never that of an empty set: where a set can be empty the answer
-/// is an `Option`.
+/// Of a set that may be empty (what is known at a place that is never reached)
+/// nothing is claimed: the ranges are then unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Num<const W: u32, const H: u32> {
     pub(super) tnum: Tnum,
@@ -50,15 +49,22 @@ impl<const W: u32, const H: u32> Num<W, H> {
     }
 
     fn from_bounds(wide: Bounds<W>) -> Self {
-        Bounds::UNKNOWN
-            .intersect(&wide)
-            .and_then(|wide| Self::settle(Self::UNKNOWN.tnum, wide, Bounds::UNKNOWN))
-            .unwrap_or(Self::UNKNOWN)
+        Self {
+            wide,
+            ..Self::UNKNOWN
+        }
+        .synced()
+        .sane()
     }
 
     /// The numbers with these known bits.
     pub fn from_tnum(tnum: Tnum) -> Self {
-        Self::settle(tnum.truncate(W), Bounds::UNKNOWN, Bounds::UNKNOWN).unwrap_or(Self::UNKNOWN)
+        Self {
+            tnum: tnum.truncate(W),
+            ..Self::UNKNOWN
+        }
+        .synced()
+        .sane()
     }
 
     /// The only member, if there is just one.
@@ -72,8 +78,9 @@ impl<const W: u32, const H: u32> Num<W, H> {
 
     /// The low half, if all members agree on it.
     pub const fn as_const_low(&self) -> Option<u64> {
-        if self.low.umin == self.low.umax {
-            Some(self.low.umin)
+        let low = self.tnum.truncate(H);
+        if low.is_const() {
+            Some(low.value)
         } else {
             None
         }
@@ -95,25 +102,6 @@ impl<const W: u32, const H: u32> Num<W, H> {
         self.tnum.is_subset_of(outer.tnum)
             && self.wide.is_subset_of(&outer.wide)
             && self.low.is_subset_of(&outer.low)
-    }
-
-    /// The least set we can describe that holds the members of both.
-    pub fn union(&self, other: &Self) -> Self {
-        Self::settle(
-            self.tnum.union(other.tnum),
-            self.wide.union(&other.wide),
-            self.low.union(&other.low),
-        )
-        .unwrap_or(Self::UNKNOWN)
-    }
-
-    /// The members of both, or `None` where it is certain that there are none.
-    pub fn intersect(&self, other: &Self) -> Option<Self> {
-        Self::settle(
-            self.tnum.intersect(other.tnum)?,
-            self.wide.intersect(&other.wide)?,
-            self.low.intersect(&other.low)?,
-        )
     }
 
     /// The known bits.

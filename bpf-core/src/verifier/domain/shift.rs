@@ -1,81 +1,55 @@
-//! Shifts by amounts that are known or partly known.
+//! Shifts by known amounts.
 
 use super::{AluOp, Bounds, Num, Width};
 
 impl<const W: u32, const H: u32> Num<W, H> {
-    /// The union over all amounts that `src`, taken modulo the width, can be.
-    pub(super) fn shift(op: AluOp, width: Width, dst: &Self, src: &Self) -> Option<Self> {
-        let bits = match width {
-            Width::W64 => W,
-            Width::W32 => H,
-        };
-        let amounts = match width {
-            Width::W64 => (src.wide.umin, src.wide.umax),
-            Width::W32 => (src.low.umin, src.low.umax),
-        };
-        let (first, last) = match amounts.1 < bits as u64 {
-            true => (amounts.0 as u32, amounts.1 as u32),
-            false => (0, bits - 1),
-        };
-        let known = src.tnum.truncate(bits.trailing_zeros());
-        (first..=last)
-            .filter(|&by| known.contains(by as u64))
-            .filter_map(|by| dst.shift_by(op, width, by))
-            .reduce(|a, b| a.union(&b))
-    }
-
-    /// A shift by a known amount below the width.
-    pub(super) fn shift_by(&self, op: AluOp, width: Width, by: u32) -> Option<Self> {
+    /// Shifted by `by`, less than the width; not yet zero-extended where that is 32.
+    pub(super) fn shift(&self, op: AluOp, width: Width, by: u32) -> Self {
         match width {
-            Width::W64 if by == 0 => Some(*self),
-            Width::W64 => self.shift64(op, by),
-            Width::W32 if by == 0 => Some(self.truncate32()),
+            Width::W64 => {
+                let mut out = self.shift64(op, by);
+                out.ranges_from_bits();
+                out
+            }
             Width::W32 => self.shift32(op, by),
         }
     }
 
-    fn shift64(&self, op: AluOp, by: u32) -> Option<Self> {
+    fn shift64(&self, op: AluOp, by: u32) -> Self {
         let (tnum, wide, low) = match op {
-            AluOp::Lsh => (self.tnum << by, self.lsh_wide(by)?, self.lsh_low(by)?),
+            AluOp::Lsh => (self.tnum << by, self.lsh_wide(by), self.low.lsh(by)),
             AluOp::Rsh => (self.tnum >> by, self.wide.rsh(by), Bounds::UNKNOWN),
             _ => (self.tnum.arsh(by, W), self.wide.arsh(by), Bounds::UNKNOWN),
         };
-        Self::settle(tnum.truncate(W), wide, low)
+        Self {
+            tnum: tnum.truncate(W),
+            wide,
+            low,
+        }
     }
 
-    fn shift32(&self, op: AluOp, by: u32) -> Option<Self> {
-        let tnum = self.tnum.truncate(H);
-        let (tnum, low) = match op {
-            AluOp::Lsh => (tnum << by, self.low.lsh(by)?),
-            AluOp::Rsh => (tnum >> by, self.low.rsh(by)),
-            _ => (tnum.arsh(by, H), self.low.arsh(by)),
+    fn shift32(&self, op: AluOp, by: u32) -> Self {
+        let half = self.tnum.truncate(H);
+        let (tnum, mut low) = match op {
+            AluOp::Lsh => (half << by, self.low.lsh(by)),
+            AluOp::Rsh => (half >> by, self.low.rsh(by)),
+            _ => (half.arsh(by, H), self.low.arsh(by)),
         };
-        Self::settle(tnum.truncate(H), Bounds::UNKNOWN, low)
+        let tnum = tnum.truncate(H);
+        low.learn_bits(tnum);
+        Self {
+            tnum,
+            wide: Bounds::UNKNOWN,
+            low,
+        }
     }
 
-    /// Once the upper half is shifted out, the ranges of the low half decide.
-    fn lsh_wide(&self, by: u32) -> Option<Bounds<W>> {
-        let whole = self.wide.lsh(by)?;
-        if by < H {
-            return Some(whole);
+    /// A shift by half the width makes the low half's sign that of the whole.
+    fn lsh_wide(&self, by: u32) -> Bounds<W> {
+        let mut wide = self.wide.lsh(by);
+        if by == H {
+            (wide.smin, wide.smax) = (self.low.smin << H, self.low.smax << H);
         }
-        let low = &self.low;
-        whole
-            .intersect(&Bounds::wrapped(
-                (low.umin as i128) << by,
-                (low.umax as i128) << by,
-            ))?
-            .intersect(&Bounds::wrapped(
-                (low.smin as i128) << by,
-                (low.smax as i128) << by,
-            ))
-    }
-
-    fn lsh_low(&self, by: u32) -> Option<Bounds<H>> {
-        if by < H {
-            self.low.lsh(by)
-        } else {
-            Some(Bounds::constant(0))
-        }
+        wide
     }
 }

@@ -68,12 +68,14 @@ impl Tnum {
         )
     }
 
-    /// The members of both; `None` where a known bit differs.
-    pub const fn intersect(self, other: Self) -> Option<Self> {
-        if (self.value ^ other.value) & !self.mask & !other.mask != 0 {
-            return None;
-        }
-        Some(Self::new(self.value | other.value, self.mask & other.mask))
+    /// Whether there may be common members: no known bit differs.
+    pub const fn overlaps(self, other: Self) -> bool {
+        (self.value ^ other.value) & !self.mask & !other.mask == 0
+    }
+
+    /// The members of both; where a known bit differs, it is set.
+    pub const fn meet(self, other: Self) -> Self {
+        Self::new(self.value | other.value, self.mask & other.mask)
     }
 
     /// The low `bits` bits, zero-extended.
@@ -111,33 +113,29 @@ impl Tnum {
         }
     }
 
-    /// The least member that is not below `v`.
-    pub const fn at_least(self, v: u64) -> Option<u64> {
-        let wrong = (v ^ self.value) & !self.mask;
+    /// The greatest member.
+    pub const fn greatest(self) -> u64 {
+        self.value | self.mask
+    }
+
+    /// The least member above `v`, or the greatest where there is none.
+    pub const fn next_above(self, v: u64) -> u64 {
+        if v >= self.greatest() {
+            return self.greatest();
+        }
+        let from = v + 1;
+        let wrong = (from ^ self.value) & !self.mask;
         if wrong == 0 {
-            return Some(v);
+            return from;
         }
         let top = 63 - wrong.leading_zeros();
         if self.value >> top & 1 == 1 {
             // Setting that bit makes the number greater: all below is least.
-            return Some(v & !ones(top) | self.value & ones(top + 1));
+            return from & !ones(top) | self.value & ones(top + 1);
         }
         // That bit must be cleared: the next unknown zero above it is set.
-        let free = self.mask & !v & !ones(top);
-        if free == 0 {
-            return None;
-        }
-        let next = free.trailing_zeros();
-        Some(v & !ones(next) | 1 << next | self.value & ones(next))
-    }
-
-    /// The greatest member that is not above `v`.
-    pub const fn at_most(self, v: u64) -> Option<u64> {
-        let inverse = Self::new(!self.value, self.mask);
-        match inverse.at_least(!v) {
-            Some(v) => Some(!v),
-            None => None,
-        }
+        let next = (self.mask & !from & !ones(top)).trailing_zeros();
+        from & !ones(next) | 1 << next | self.value & ones(next)
     }
 
     /// Long multiplication by the bits of `self`: a known one adds, an unknown
@@ -186,15 +184,11 @@ impl Neg for Tnum {
     }
 }
 
-/// Sound in either order of factors, so what both orders tell holds.
+/// Not the same in either order of factors.
 impl Mul for Tnum {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        if self.is_const() && other.is_const() {
-            return Self::constant(self.value.wrapping_mul(other.value));
-        }
-        let product = self.long_mul(other);
-        product.intersect(other.long_mul(self)).unwrap_or(product)
+        self.long_mul(other)
     }
 }
 

@@ -4,9 +4,7 @@
 use crate::verifier::domain::*;
 
 fn refine(op: CmpOp, width: Width, a: Scalar, k: u64, taken: bool) -> Scalar {
-    Scalar::refine_branch(op, width, &a, &Scalar::constant(k), taken)
-        .unwrap()
-        .0
+    Scalar::refine_branch(op, width, &a, &Scalar::constant(k), taken).0
 }
 
 fn alu(op: AluOp, width: Width, a: Scalar, b: u64) -> Scalar {
@@ -34,7 +32,6 @@ fn a_sign_extending_shift_pair_keeps_the_range() {
     let up = alu(AluOp::Lsh, Width::W64, ranged, 32);
     let back = alu(AluOp::Arsh, Width::W64, up, 32);
     assert_eq!((back.smin(), back.smax()), (-2, 9));
-    assert_eq!(ranged.sign_extend(32, Width::W64), back);
 }
 
 #[test]
@@ -42,8 +39,6 @@ fn edges_are_cut_off_by_inequality() {
     let r = refine(CmpOp::Ne, Width::W64, Scalar::from_urange(0, 8), 0, true);
     let r = refine(CmpOp::Eq, Width::W64, r, 8, false);
     assert_eq!((r.umin(), r.umax()), (1, 7));
-    let even = Scalar::from_tnum(Tnum::new(0, 0xe));
-    assert_eq!(refine(CmpOp::Ne, Width::W64, even, 14, true).umax(), 12);
 }
 
 #[test]
@@ -106,29 +101,13 @@ fn values_that_cannot_meet_decide_the_branch() {
     );
 }
 
+/// As in Linux: what is unknown there must not be relied upon here.
 #[test]
-fn an_error_code_stays_one_through_sign_mask_and_constant() {
-    // w0 s>>= 31; w0 &= -13: a compiler's way to write `x < 0 ? -13 : 0`.
-    let sign = alu(AluOp::Arsh, Width::W32, Scalar::UNKNOWN, 31);
-    assert_eq!((sign.s32_min(), sign.s32_max()), (-1, 0));
-    let errno = alu(AluOp::And, Width::W32, sign, -13i64 as u64);
-    assert_eq!((errno.s32_min(), errno.s32_max()), (-16, 0));
-}
-
-#[test]
-fn division_narrows() {
+fn of_quotients_and_swaps_nothing_is_known() {
     let x = Scalar::from_urange(100, 1000);
-    let q = alu(AluOp::Div, Width::W64, x, 10);
-    assert_eq!((q.umin(), q.umax()), (10, 100));
-    let r = alu(AluOp::Mod, Width::W64, x, 10);
-    assert_eq!((r.umin(), r.umax()), (0, 9));
-    assert_eq!(alu(AluOp::Mod, Width::W32, Scalar::UNKNOWN, 8).umax(), 7);
-    let r = alu(AluOp::Smod, Width::W64, Scalar::UNKNOWN, 10);
-    assert_eq!((r.smin(), r.smax()), (-9, 9));
-    let q = alu(AluOp::Sdiv, Width::W32, Scalar::constant(-7i64 as u64), 2);
-    assert_eq!(q.as_const(), Some(-3i32 as u32 as u64));
-    let over = alu(AluOp::Sdiv, Width::W64, Scalar::constant(1 << 63), u64::MAX);
-    assert_eq!(over.as_const(), Some(1 << 63));
+    assert!(alu(AluOp::Div, Width::W64, x, 10).is_unknown());
+    assert!(alu(AluOp::Smod, Width::W32, x, 10).is_unknown());
+    assert!(Scalar::alu(AluOp::Lsh, Width::W64, &x, &x).is_unknown());
 }
 
 #[test]
