@@ -266,9 +266,6 @@ impl Verifier<'_> {
             self.read(i.src)?;
         }
         check_unmodified(Named { nr: 6, reg: &r6 })?;
-        if self.st.frames.len() > 1 && self.desc.global_funcs.is_empty() {
-            bail!(EINVAL, "LD_ABS is not allowed in subprogs without BTF");
-        }
         let frame = self.frame();
         frame.regs[..6].fill(Reg::NOT_INIT);
         frame.regs[0] = Reg::UNKNOWN;

@@ -1,7 +1,7 @@
 //! How much stack calls need together.
 use super::reject::{Res, bail};
 use super::structure::{self, Shape};
-use crate::insn::{Insn, op};
+use crate::insn::Insn;
 use crate::uapi::errno::{E2BIG, EACCES};
 use crate::uapi::limits;
 use alloc::vec::Vec;
@@ -29,8 +29,10 @@ pub(crate) fn call_graph(insns: &[Insn], shape: &Shape) -> Vec<Vec<usize>> {
 pub(crate) fn with_tail_call(insns: &[Insn], shape: &Shape) -> Vec<bool> {
     let mut has = alloc::vec![false; shape.starts.len()];
     for (at, i) in insns.iter().enumerate() {
-        let tail_call = i.opcode == op::JMP | op::CALL && i.src == 0 && i.imm == 12;
-        if let (true, Some(h)) = (tail_call, has.get_mut(shape.subprog_of(at))) {
+        if let (true, Some(h)) = (
+            structure::is_tail_call(i),
+            has.get_mut(shape.subprog_of(at)),
+        ) {
             *h = true;
         }
     }

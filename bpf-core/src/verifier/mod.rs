@@ -208,7 +208,7 @@ pub fn verify_observed<'a>(
             log: log.text,
         }
     };
-    let shape = match supported(desc).and_then(|()| structure::shape(desc.insns)) {
+    let shape = match supported(desc).and_then(|()| shape(desc)) {
         Ok(s) => s,
         Err(r) => return early(r),
     };
@@ -233,6 +233,14 @@ pub fn verify_observed<'a>(
         stats: s,
         log: core::mem::take(&mut v.log.text),
     }
+}
+
+fn shape(desc: &ProgramDesc<'_>) -> reject::Res<structure::Shape> {
+    let shape = structure::shape(desc.insns)?;
+    if desc.global_funcs.is_empty() {
+        structure::no_abnormal_returns(desc.insns, &shape)?;
+    }
+    Ok(shape)
 }
 
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {

@@ -83,9 +83,6 @@ impl Verifier<'_> {
         match id {
             TAIL_CALL => {
                 self.no_resources("tail_call")?;
-                if self.st.frames.len() > 1 && self.desc.global_funcs.is_empty() {
-                    bail!(EINVAL, "tail_call is not allowed in subprogs without BTF");
-                }
                 let subprog = self.top().subprog;
                 self.has_tail_call[subprog] = true;
                 let index = *self.reg(3);

@@ -1,5 +1,6 @@
 //! The shape of a program, before any path is followed: opcodes, wide
 //! instructions, functions and their limits, jump targets.
+use super::args::TAIL_CALL;
 use super::opcode;
 use super::reject::{Res, bail, unsupported};
 use crate::insn::{Insn, op};
@@ -50,6 +51,16 @@ pub(crate) fn names_function(i: &Insn) -> bool {
         || (i.is_wide() && i.src == op::PSEUDO_FUNC)
 }
 
+/// Whether this is a call of `bpf_tail_call`.
+pub(crate) fn is_tail_call(i: &Insn) -> bool {
+    i.opcode == op::JMP | op::CALL && i.src == 0 && i.imm == TAIL_CALL as i32
+}
+
+/// Whether this is a legacy packet load, which ends the program where it fails.
+fn is_packet_load(i: &Insn) -> bool {
+    i.class() == op::LD && matches!(i.opcode & 0xe0, op::ABS | op::IND)
+}
+
 /// Whether control never goes on to the next instruction.
 pub(crate) fn ends_flow(i: &Insn) -> bool {
     matches!(i.opcode, x if x == op::JMP | op::EXIT || x == op::JMP | op::JA || x == op::JMP32 | op::JA)
@@ -97,6 +108,21 @@ fn check_functions(insns: &[Insn], shape: &Shape) -> Res<()> {
         if !insns.get(end - 1).is_some_and(ends_flow) {
             let text = "last insn is not an exit or jmp".into();
             return Err(super::Reject::new(EINVAL, text).at(end - 1));
+        }
+    }
+    Ok(())
+}
+
+/// What may leave a function without its `exit` is not allowed outside the main
+/// function, reached or not, unless BTF says what the function returns.
+pub(crate) fn no_abnormal_returns(insns: &[Insn], shape: &Shape) -> Res<()> {
+    for nr in 1..shape.starts.len() {
+        let body = insns.get(shape.starts[nr]..shape.end(nr)).unwrap_or(&[]);
+        if body.iter().any(is_packet_load) {
+            bail!(EINVAL, "LD_ABS is not allowed in subprogs without BTF");
+        }
+        if body.iter().any(is_tail_call) {
+            bail!(EINVAL, "tail_call is not allowed in subprogs without BTF");
         }
     }
     Ok(())

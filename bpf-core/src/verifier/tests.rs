@@ -74,3 +74,27 @@ fn reasons_are_one_line_and_logs_may_have_two() {
     assert_eq!(reason, format!("{access}: {bound}"));
     assert!(outcome.log.contains(&format!("{access}\n{bound}\n")));
 }
+
+/// The cases come with BTF; these are about programs without.
+#[test]
+fn without_btf_only_the_main_function_may_end_the_program_halfway() {
+    let around = |body: &str| {
+        format!("r6 = r1\nif r6 != 0 goto pc+1\ncall pc+2\nr0 = 1\nexit\n{body}\nr0 = 0\nexit")
+    };
+    for (body, what) in [
+        ("r0 = *(u16 *)skb[10]", "LD_ABS"),
+        ("call bpf_tail_call", "tail_call"),
+    ] {
+        // Linux asks before it knows that the function is never called.
+        let text = around(body);
+        let reject = outcome(ProgType::SocketFilter, &text, 1000, 0).verdict;
+        let reject = reject.unwrap_err();
+        assert_eq!(reject.errno, 22);
+        assert_eq!(
+            reject.reason,
+            format!("{what} is not allowed in subprogs without BTF")
+        );
+    }
+    let harmless = outcome(ProgType::SocketFilter, &around("r0 = 2"), 1000, 0);
+    assert!(harmless.verdict.is_ok());
+}
