@@ -114,13 +114,6 @@ impl Verifier<'_> {
         }
         if callee.callback.is_some() {
             self.check_callback_result(&r0)?;
-        } else if r0.kind == Kind::NotInit
-            && self
-                .live
-                .get(callee.callsite + 1)
-                .is_some_and(|l| l & 1 != 0)
-        {
-            bail!(EACCES, "R0 !read_ok");
         }
         let _ = pc;
         self.st.frames.pop();
