@@ -55,6 +55,14 @@ pub enum HostError {
         /// How much.
         bytes: u64,
     },
+    /// There is no daemon, or it does not want to.
+    #[error("{what}")]
+    Daemon {
+        /// What was tried, and its words.
+        what: String,
+        /// The nearest errno.
+        errno: i32,
+    },
     /// Anything else that the operating system refused.
     #[error("{what}: {}", std::io::Error::from_raw_os_error(*errno))]
     Os {
@@ -190,6 +198,9 @@ pub enum GuestError {
     /// The VM is no longer usable after an earlier fault.
     #[error("the VM is stopped after an earlier fault: {0}")]
     Dead(String),
+    /// The daemon that ran the VM has gone, and the VM with it.
+    #[error("the daemon is gone, and with it the VM: {0}")]
+    Disconnected(String),
     /// The guest answered nonsense.
     #[error("the guest broke the protocol: {0}")]
     Protocol(String),
@@ -238,7 +249,7 @@ impl HostError {
             Self::NoKvm => ENODEV,
             Self::KvmPermission => EACCES,
             Self::NoMemory { .. } => ENOMEM,
-            Self::Os { errno, .. } => *errno,
+            Self::Os { errno, .. } | Self::Daemon { errno, .. } => *errno,
         }
     }
 }

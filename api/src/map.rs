@@ -84,7 +84,7 @@ impl Map {
         Ok(Self::new(core, fd))
     }
 
-    fn core(&self) -> &MapCore {
+    pub(crate) fn core(&self) -> &MapCore {
         &self.inner.core
     }
 

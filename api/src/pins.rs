@@ -37,6 +37,12 @@ impl Vm {
 
     pub(crate) fn pin_any(&self, path: &str, object: Pinned) -> Result<()> {
         check_path(path)?;
+        if self.is_remote() {
+            return match object {
+                Pinned::Object(object) => self.pin_there(path, &object),
+                Pinned::Link(_) => Err(Error::unsupported("links can't be pinned in a daemon")),
+            };
+        }
         if self.inner.registry.pin(path, object) {
             return Ok(());
         }
@@ -51,12 +57,18 @@ impl Vm {
     /// # Errors
     /// ENOENT where there is no such name.
     pub fn unpin(&self, path: &str) -> Result<()> {
+        if self.is_remote() {
+            return self.unpin_there(path);
+        }
         let object = self.inner.registry.unpin(path);
         object.map(drop).ok_or_else(|| not_pinned(path))
     }
 
-    /// All names, sorted.
+    /// All names, sorted. (Of an object of a daemon, the first eight.)
     pub fn pins(&self) -> Vec<String> {
+        if self.is_remote() {
+            return self.pins_there();
+        }
         self.inner.registry.pins()
     }
 
@@ -95,6 +107,9 @@ impl Vm {
 
     pub(crate) fn pinned(&self, path: &str) -> Result<Pinned> {
         check_path(path)?;
+        if self.is_remote() {
+            return self.pinned_there(path).map(Pinned::Object);
+        }
         let found = self.inner.registry.pinned(path);
         found.ok_or_else(|| not_pinned(path))
     }
@@ -123,7 +138,7 @@ impl Vm {
 impl MapCore {
     /// An object, where it is a map.
     pub fn of(vm: &Vm, object: Arc<Object>) -> Option<Self> {
-        match vm.inner.registry.get(object.handle()) {
+        match vm.inner.known(&object) {
             Some(Known::Map(info)) => Some(Self {
                 vm: vm.clone(),
                 object,
@@ -137,7 +152,7 @@ impl MapCore {
 impl ProgramCore {
     /// An object, where it is a program.
     pub fn of(vm: &Vm, object: Arc<Object>) -> Option<Self> {
-        match vm.inner.registry.get(object.handle()) {
+        match vm.inner.known(&object) {
             Some(Known::Program(info)) => Some(Self {
                 vm: vm.clone(),
                 object,
@@ -148,7 +163,7 @@ impl ProgramCore {
     }
 }
 
-fn not_pinned(path: &str) -> Error {
+pub(crate) fn not_pinned(path: &str) -> Error {
     refused(format!("nothing is pinned at {path:?}"), errno::ENOENT)
 }
 

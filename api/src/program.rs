@@ -11,17 +11,18 @@ use crate::packet::{Buffer, Place};
 use crate::raw::BtfObject;
 use crate::registry::Known;
 use crate::spec::ProgramSpec;
-use crate::vm::{Vm, VmInner, object_name};
+use crate::vm::{Vm, VmInner, name_text, object_name};
 use bpf_core::insn::Insn;
 use bpf_core::program::FlatMemory;
 use bpf_core::uapi::{ProgType, errno, limits};
 use bpfvisor_abi::op;
+use bpfvisor_vmm::daemon::Description;
 use bpfvisor_vmm::{FdError, Kind, LoadError, LoadRecord, LoadRequest, Loaded, Object};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
 /// A loaded program. It owns a real file descriptor; the program lives in the VM
 /// until the last copy of that is closed.
@@ -119,6 +120,7 @@ impl Vm {
             insns: &bytes,
             global_funcs: &fixed.global_funcs,
             maps: self.bind(&fixed.pins, &spec.bind)?,
+            note: tag.to_vec(),
             log_len: if spec.log_level == 0 {
                 0
             } else {
@@ -157,16 +159,19 @@ impl Vm {
         let vm = &self.inner;
         let object = loaded.object;
         let maps = object.keeps().iter();
+        let described = object.description();
         let info = Arc::new(ProgramInfo {
-            id: vm.registry.next_program_id(),
+            id: described.map_or_else(|| vm.registry.next_program_id(), |d| d.id),
             load: LoadInfo::new(&loaded.record, &loaded.log),
             tag,
             gpl: license::gpl_compatible(&spec.license),
-            map_ids: Mutex::new(
-                maps.filter_map(|m| vm.registry.get(m.handle()))
+            map_ids: Mutex::new(match described {
+                Some(d) => d.maps.clone(),
+                None => maps
+                    .filter_map(|m| vm.registry.get(m.handle()))
                     .map(|known| known.id())
                     .collect(),
-            ),
+            }),
             btf: spec.btf,
             loaded_at: monotonic(),
             prog_type: spec.prog_type,
@@ -180,6 +185,32 @@ impl Vm {
         let fd = fd.map_err(|e| vm.failed("program fd", e))?;
         let vm = self.clone();
         Ok((ProgramCore { vm, object, info }, fd))
+    }
+}
+
+impl ProgramInfo {
+    /// From what a daemon says about a program that somebody else loaded; `None`
+    /// where that makes no sense.
+    pub fn described(d: &Description) -> Option<Arc<Self>> {
+        let (record, tag) = LoadRecord::read_from_prefix(&d.note).ok()?;
+        let license = record.license.split(|&b| b == 0).next()?;
+        Some(Arc::new(Self {
+            id: d.id,
+            name: name_text(&record.name),
+            prog_type: ProgType::from_u32(record.prog_type)?,
+            flat: FlatMemory {
+                min: record.flat_min,
+                max: record.flat_max,
+            },
+            load: LoadInfo::new(&record, &[]),
+            tag: tag.try_into().ok()?,
+            gpl: license::gpl_compatible(&String::from_utf8_lossy(license)),
+            map_ids: Mutex::new(d.maps.clone()),
+            btf: None,
+            loaded_at: Duration::from_nanos(d.made_ns),
+            run_count: AtomicU64::new(0),
+            run_ns: AtomicU64::new(0),
+        }))
     }
 }
 
@@ -287,6 +318,16 @@ impl Program {
     /// Its type.
     pub fn prog_type(&self) -> ProgType {
         self.core().prog_type()
+    }
+
+    /// The program behind a copy of its fd (from `dup` or another process).
+    ///
+    /// # Errors
+    /// EBADF for an fd that is not open, EINVAL for one that is no program, EXDEV
+    /// for a program of another VM.
+    pub fn from_fd(vm: &Vm, fd: OwnedFd) -> Result<Self> {
+        let core = ProgramCore::from_fd(vm, fd.as_raw_fd())?;
+        Ok(Self::new(core, fd))
     }
 
     /// Its name, as given at load.

@@ -4,6 +4,7 @@ use crate::error::{CallerError, Error, GuestError, HostError, Rejection, Result}
 use crate::pool::VmPool;
 use crate::registry::Registry;
 use crate::stats::Stats;
+use bpfvisor_vmm::fault::Cause;
 use bpfvisor_vmm::{
     BootError, CallError, Config, FaultReport, Paused, Recovery, RecoveryLimit, RecoveryReport,
     VmStats,
@@ -91,6 +92,13 @@ impl VmBuilder {
         self
     }
 
+    /// Most clients that a daemon of this VM serves at a time, up to 63; none
+    /// unless told. See [`Vm::connect`].
+    pub fn clients(mut self, most: u32) -> Self {
+        self.config.clients = most;
+        self
+    }
+
     /// What becomes of the VM after a fault of the guest (a triple fault, an error
     /// of KVM, nonsense in the protocol, a runtime that does not answer). Unless
     /// told, it stays dead.
@@ -118,15 +126,7 @@ impl VmBuilder {
     /// [`Error::Host`] where there is no usable KVM (ENODEV, EACCES) or memory,
     /// [`Error::Caller`] for settings out of range (EINVAL).
     pub fn boot(self) -> Result<Vm> {
-        let vmm = bpfvisor_vmm::Vm::boot(self.config.clone())?;
-        Ok(Vm {
-            inner: Arc::new(VmInner {
-                vmm,
-                config: self.config,
-                registry: Registry::default(),
-                stats: Stats::default(),
-            }),
-        })
+        Ok(Vm::of(bpfvisor_vmm::Vm::boot(self.config)?))
     }
 }
 
@@ -145,6 +145,17 @@ impl Vm {
     /// Settings to boot a VM with.
     pub fn builder() -> VmBuilder {
         VmBuilder::default()
+    }
+
+    pub(crate) fn of(vmm: bpfvisor_vmm::Vm) -> Self {
+        Self {
+            inner: Arc::new(VmInner {
+                config: vmm.config().clone(),
+                vmm,
+                registry: Registry::default(),
+                stats: Stats::default(),
+            }),
+        }
     }
 
     /// Unique in this process.
@@ -206,6 +217,10 @@ impl Vm {
 }
 
 impl VmInner {
+    pub fn vcpus(&self) -> u32 {
+        self.config.vcpus
+    }
+
     fn what_of_maps(&self) -> &'static str {
         match self.config.recovery {
             Recovery::KeepMaps => "maps that are whole keep their contents",
@@ -218,7 +233,7 @@ impl VmInner {
         match e {
             CallError::Errno { errno } => CallerError::Refused { op, errno }.into(),
             CallError::TimedOut => Error::Timeout(self.config.call_timeout),
-            CallError::Dead(report) => GuestError::Fault(report.to_string()).into(),
+            CallError::Dead(report) => died(&report),
             CallError::Failed(report) => GuestError::Rebuilt {
                 fault: report.to_string(),
                 maps: self.what_of_maps(),
@@ -235,6 +250,11 @@ impl VmInner {
             }
             .into(),
             CallError::Invalid(what) => Error::argument(format!("{op}: {what}")),
+            CallError::Daemon { text, errno } => HostError::Daemon {
+                what: format!("{op}: {text}"),
+                errno,
+            }
+            .into(),
             CallError::Os { step, errno } => HostError::Os {
                 what: format!("{op}: cannot {step}"),
                 errno,
@@ -242,6 +262,14 @@ impl VmInner {
             .into(),
             other => Error::argument(format!("{op}: {other}")),
         }
+    }
+}
+
+/// The end of a VM as an error.
+pub(crate) fn died(report: &FaultReport) -> Error {
+    match report.cause {
+        Cause::Disconnected => GuestError::Disconnected(report.text.clone()).into(),
+        _ => GuestError::Fault(report.to_string()).into(),
     }
 }
 
@@ -268,6 +296,12 @@ impl From<Rejection> for Error {
     fn from(r: Rejection) -> Self {
         Box::new(r).into()
     }
+}
+
+/// The name in a zero-padded field.
+pub(crate) fn name_text(field: &[u8; 16]) -> String {
+    let name = field.split(|&b| b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// A name as the kernel wants it: at most 15 letters, digits, `_` and `.`.

@@ -42,6 +42,7 @@ pub fn execute(rt: &Runtime, vcpu: u32, sub: &Submission) -> (i32, [u64; 7]) {
         code::MAP_LOOKUP_AND_DELETE => map::lookup_and_delete(&c),
         code::MAP_FREEZE => map::freeze(&c),
         code::MAP_CLEAR => map::clear(&c),
+        code::PAIR_RESET => rt.reset_pair(vcpu, sub.arg[0]),
         _ => Err(errno::EINVAL),
     };
     match answer {

@@ -1,43 +1,57 @@
 //! One vCPU's ends of its rings ([`bpfvisor_abi::ring`]).
+mod pair;
 mod trace;
 
 pub use trace::Trace;
 
 use crate::hal::{Machine, Shared};
+use alloc::vec::Vec;
 use bpfvisor_abi::boot::port;
 use bpfvisor_abi::handshake;
-use bpfvisor_abi::layout::queue_block;
-use bpfvisor_abi::ring::{Completion, Phase, Submission, block, slot, stamp};
-use core::sync::atomic::{AtomicU32, Ordering};
+use bpfvisor_abi::layout::{MAX_PAIRS, QUEUE_BLOCK, pair_block};
+use bpfvisor_abi::ring::{Phase, Submission, block};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pair::Pair;
 
-/// The rings of one vCPU. Used by that vCPU alone; the position is atomic only
-/// so that it survives a run that was cut short.
+/// The rings of one vCPU. Used by that vCPU alone; positions are atomic only so
+/// that they survive a run that was cut short.
 #[derive(Debug)]
 pub struct Queue {
     shared: Shared,
-    base: u64,
     asleep: &'static AtomicU32,
-    host_waiting: &'static AtomicU32,
     phase: &'static AtomicU32,
+    begun: &'static AtomicU32,
     stop: &'static AtomicU32,
     overdue: &'static AtomicU32,
-    next: AtomicU32,
+    active: &'static AtomicU64,
+    own: Pair,
+    clients: Vec<Pair>,
+    /// The pair whose request is, or was, under way; 0 is `own`.
+    current: AtomicU32,
 }
 
 impl Queue {
-    /// The rings of vCPU `vcpu`; `None` when the slot is too short for them.
-    pub fn new(shared: Shared, vcpu: u32) -> Option<Self> {
-        let base = queue_block(vcpu);
-        shared.addr(base, bpfvisor_abi::layout::QUEUE_BLOCK)?;
+    /// The `pairs` ring pairs of a vCPU (of how many, and which); `None` when the
+    /// slot is too short for them.
+    pub fn new(shared: Shared, (vcpus, vcpu): (u32, u32), pairs: u32) -> Option<Self> {
+        let home = pair_block(vcpus, vcpu, 0);
+        let pairs = pairs.clamp(1, MAX_PAIRS);
+        let pair = |n| {
+            let base = pair_block(vcpus, vcpu, n);
+            shared.addr(base, QUEUE_BLOCK)?;
+            Pair::new(shared, base)
+        };
         Some(Self {
             shared,
-            base,
-            asleep: shared.word(base + block::GUEST_ASLEEP)?,
-            host_waiting: shared.word(base + block::HOST_WAITING)?,
-            phase: shared.word(base + block::PHASE)?,
-            stop: shared.word(base + block::STOP)?,
-            overdue: shared.word(base + block::OVERDUE)?,
-            next: AtomicU32::new(0),
+            asleep: shared.word(home + block::GUEST_ASLEEP)?,
+            phase: shared.word(home + block::PHASE)?,
+            begun: shared.word(home + block::BEGUN)?,
+            stop: shared.word(home + block::STOP)?,
+            overdue: shared.word(home + block::OVERDUE)?,
+            active: shared.dword(home + block::ACTIVE)?,
+            own: pair(0)?,
+            clients: (1..pairs).map(pair).collect::<Option<_>>()?,
+            current: AtomicU32::new(0),
         })
     }
 
@@ -52,6 +66,14 @@ impl Queue {
         self.phase.store(phase as u32, Ordering::Release);
     }
 
+    /// Tells it that another request begins.
+    #[inline]
+    pub fn begin(&self) {
+        let count = self.begun.load(Ordering::Relaxed).wrapping_add(1);
+        self.begun.store(count, Ordering::Relaxed);
+        self.set_phase(Phase::Runtime);
+    }
+
     /// What it does.
     pub fn phase(&self) -> u32 {
         self.phase.load(Ordering::Relaxed)
@@ -62,16 +84,39 @@ impl Queue {
         self.stop.load(Ordering::Relaxed) != 0
     }
 
-    /// The next submission, if it is there already.
+    /// The next submission, if there is one already: the VMM's, or else the next
+    /// client's after the last.
     #[inline]
     pub fn poll(&self) -> Option<Submission> {
-        let n = self.next.load(Ordering::Relaxed);
-        let at = self.base + block::SUBMISSIONS + slot(n);
-        let seq = self.shared.word(at)?.load(Ordering::Acquire);
-        if seq != stamp(n) {
+        let own = self.own.poll(self.shared);
+        if own.is_some() {
+            self.current.store(0, Ordering::Relaxed);
+            return own;
+        }
+        if self.clients.is_empty() {
             return None;
         }
-        self.shared.read(at)
+        self.poll_clients()
+    }
+
+    fn poll_clients(&self) -> Option<Submission> {
+        let active = self.active.load(Ordering::Acquire);
+        let last = self.current.load(Ordering::Relaxed) % MAX_PAIRS;
+        let later = active & (u64::MAX << last) << 1;
+        for mut turn in [later, active & !later] {
+            while turn != 0 {
+                let n = turn.trailing_zeros();
+                turn &= turn - 1;
+                let pair = (n as usize)
+                    .checked_sub(1)
+                    .and_then(|n| self.clients.get(n));
+                if let Some(found) = pair.and_then(|p| p.poll(self.shared)) {
+                    self.current.store(n, Ordering::Relaxed);
+                    return Some(found);
+                }
+            }
+        }
+        None
     }
 
     /// Polls, then sleeps, until there is a submission or a wish to stop.
@@ -94,26 +139,38 @@ impl Queue {
         }
     }
 
+    /// The pair of the current request.
+    #[inline]
+    fn pair(&self) -> (u32, &Pair) {
+        let current = self.current.load(Ordering::Relaxed);
+        let client = (current as usize).checked_sub(1);
+        let client = client.and_then(|n| self.clients.get(n));
+        client.map_or((0, &self.own), |pair| (current, pair))
+    }
+
+    /// Whether that [`poll`](Self::poll) gave last is a client's.
+    #[inline]
+    pub fn of_client(&self) -> bool {
+        self.current.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the request that [`poll`](Self::poll) gave last has no answer yet.
+    pub fn unanswered(&self) -> bool {
+        self.pair().1.poll(self.shared).is_some()
+    }
+
     /// Answers the submission that [`poll`](Self::poll) gave and moves on.
     #[inline]
     pub fn complete(&self, machine: &dyn Machine, status: i32, val: [u64; 7]) {
-        let n = self.next.load(Ordering::Relaxed);
-        self.next.store(n.wrapping_add(1), Ordering::Relaxed);
-        let at = self.base + block::COMPLETIONS + slot(n);
-        let Some(seq) = self.shared.word(at) else {
-            return;
-        };
-        let old = seq.load(Ordering::Relaxed);
-        self.shared.write(
-            at,
-            Completion {
-                seq: old,
-                status,
-                val,
-            },
-        );
-        if handshake::complete(seq, stamp(n), self.host_waiting) {
-            machine.out(port::NOTIFY, 0);
+        let (number, pair) = self.pair();
+        if pair.complete(self.shared, status, val) {
+            machine.out(port::NOTIFY, number);
         }
+    }
+
+    /// Empties a client's pair; `None` where there is no such pair.
+    pub fn reset(&self, pair: u32) -> Option<()> {
+        let pair = self.clients.get(pair.checked_sub(1)? as usize)?;
+        pair.reset(self.shared)
     }
 }

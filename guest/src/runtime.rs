@@ -15,6 +15,7 @@ use bpf_core::uapi::errno;
 use bpfvisor_abi::PROTOCOL_VERSION;
 use bpfvisor_abi::boot::{BootInfo, port};
 use bpfvisor_abi::layout::{BOOT_INFO, MAX_VCPUS};
+use bpfvisor_abi::op;
 use bpfvisor_abi::ring::Phase;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
@@ -102,9 +103,13 @@ impl Runtime {
             let Some(sub) = queue.wait(self.machine, self.boot.idle_polls) else {
                 return self.machine.out(port::STOPPED, vcpu);
             };
-            queue.set_phase(Phase::Runtime);
+            queue.begin();
             self.grace.enter(vcpu);
-            let (status, val) = dispatch::execute(self, vcpu, &sub);
+            let (status, val) = if queue.of_client() && !op::for_clients(sub.op) {
+                (-errno::EPERM, [0; 7])
+            } else {
+                dispatch::execute(self, vcpu, &sub)
+            };
             self.grace.leave(vcpu);
             queue.complete(self.machine, status, val);
         }
@@ -128,12 +133,19 @@ impl Runtime {
             }
         }
         self.grace.leave(vcpu);
-        if state.queue.phase() == Phase::Program as u32 && state.queue.poll().is_some() {
+        if state.queue.phase() == Phase::Program as u32 && state.queue.unanswered() {
             state.queue.set_phase(Phase::Runtime);
             state
                 .queue
                 .complete(self.machine, -errno::ETIMEDOUT, [0; 7]);
         }
+    }
+
+    /// Empties a ring pair of a vCPU that nobody uses.
+    pub(crate) fn reset_pair(&self, vcpu: u32, pair: u64) -> dispatch::Answer {
+        let queue = self.vcpu(vcpu).map(|v| &v.queue);
+        let done = queue.and_then(|q| q.reset(u32::try_from(pair).ok()?));
+        done.map(|()| [0; 7]).ok_or(errno::EINVAL)
     }
 
     /// Gives a program up whose time is over, in a helper that would wait on; the
@@ -187,7 +199,7 @@ impl Vcpu {
         // An odd multiple keeps the vCPUs' sequences apart.
         let seed = boot.seed[1] ^ u64::from(index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Some(Self {
-            queue: Queue::new(shared, index)?,
+            queue: Queue::new(shared, (boot.vcpus, index), boot.pairs)?,
             held_lock: AtomicU64::new(0),
             reserved: Mutex::new(Vec::new()),
             trace: Trace::new(shared, index)?,

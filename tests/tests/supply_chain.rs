@@ -14,8 +14,8 @@ fn root() -> &'static Path {
 
 /// Packages of which the tree has two versions: `bitflags` and `syn` by what the
 /// rust-vmm crates and derive macros ask for, `object` and `hashbrown` by aya, which
-/// only tests use.
-const SIDE_BY_SIDE: [&str; 4] = ["bitflags", "hashbrown", "object", "syn"];
+/// only tests use, `embedded-io` by postcard, of which we use neither.
+const SIDE_BY_SIDE: [&str; 5] = ["bitflags", "embedded-io", "hashbrown", "object", "syn"];
 
 /// The licences that `deny.toml` allows.
 fn allowed() -> BTreeSet<String> {

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         insns: &PASS,
         global_funcs: &[],
         maps: Vec::new(),
+        note: Vec::new(),
         log_len: 0,
     };
     let program = vm.load(request)?.object;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfvisor_abi::layout::{self, LOW_SHARED, REGION};
 
+use crate::daemon::Link;
 use crate::free_list::{End, FreeList};
 use crate::shared::SharedMemory;
 
@@ -12,6 +13,8 @@ use crate::shared::SharedMemory;
 const GIVE_BACK: u64 = 1 << 20;
 /// Every block starts and ends on a cache line of its own.
 const LINE: u64 = 64;
+/// What a client gets from its daemon at a time, at least.
+const LEASE: u64 = 256 << 10;
 
 /// The free parts of a shared slot. What is free is zero (if the guest is
 /// honest), so that a new block is.
@@ -19,14 +22,27 @@ const LINE: u64 = 64;
 pub(crate) struct Arena {
     shared: Arc<SharedMemory>,
     free: Mutex<FreeList>,
+    /// Where a client gets more from.
+    daemon: Option<Arc<Link>>,
 }
 
 impl Arena {
-    pub(crate) fn new(shared: Arc<SharedMemory>, vcpus: u32) -> Self {
-        let free = FreeList::new(layout::dynamic(vcpus)..shared.len());
+    /// All memory behind this many queue blocks.
+    pub(crate) fn new(shared: Arc<SharedMemory>, queue_blocks: u32) -> Self {
+        let free = FreeList::new(layout::dynamic(queue_blocks)..shared.len());
         Self {
             shared,
             free: Mutex::new(free),
+            daemon: None,
+        }
+    }
+
+    /// A client's: empty, until it gets something from its daemon.
+    pub(crate) fn of_client(shared: Arc<SharedMemory>, daemon: Arc<Link>) -> Self {
+        Self {
+            shared,
+            free: Mutex::default(),
+            daemon: Some(daemon),
         }
     }
 
@@ -48,13 +64,45 @@ impl Arena {
 
     fn take(self: &Arc<Self>, len: u64, align: u64, end: End) -> Option<Block> {
         let room = len.max(1).checked_next_multiple_of(LINE)?;
-        let offset = self.free().take(room, align.max(LINE), end)?;
+        let align = align.max(LINE);
+        let taken = self.free().take(room, align, end);
+        let offset = taken.or_else(|| {
+            self.grow(room, align, end)?;
+            self.free().take(room, align, end)
+        })?;
         Some(Block {
             arena: Arc::clone(self),
             offset,
             len,
             room,
+            lent: false,
         })
+    }
+
+    /// Gets more from the daemon.
+    fn grow(&self, room: u64, align: u64, end: End) -> Option<()> {
+        let daemon = self.daemon.as_ref()?;
+        let len = room.checked_add(align)?.max(LEASE);
+        let low = matches!(end, End::Bottom { .. });
+        let (offset, len) = daemon
+            .lease(len.checked_next_multiple_of(4096)?, low)
+            .ok()?;
+        let end = offset
+            .checked_add(len)
+            .filter(|&e| e <= self.shared.len())?;
+        self.free().add(offset..end);
+        Some(())
+    }
+
+    /// A range that somebody else answers for.
+    pub(crate) fn lent(self: &Arc<Self>, offset: u64, len: u64) -> Block {
+        Block {
+            arena: Arc::clone(self),
+            offset,
+            len,
+            room: len,
+            lent: true,
+        }
     }
 
     /// Bytes given out.
@@ -70,6 +118,8 @@ pub struct Block {
     offset: u64,
     len: u64,
     room: u64,
+    /// Not to be freed here.
+    lent: bool,
 }
 
 impl Block {
@@ -107,7 +157,9 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.clear();
-        self.arena.free().give(self.offset..self.offset + self.room);
+        if !self.lent {
+            self.clear();
+            self.arena.free().give(self.offset..self.offset + self.room);
+        }
     }
 }

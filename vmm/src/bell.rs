@@ -60,6 +60,19 @@ impl Bell {
         }))
     }
 
+    /// One that a daemon gave. It rings for the end of the VM, too.
+    pub(crate) fn of_daemon(core: &Arc<Core>, handles: Vec<u32>, door: Doorbell) -> Self {
+        let door = Arc::new(door);
+        let mut table = core.bells.table();
+        table.extend(handles.iter().map(|&h| (h, Arc::downgrade(&door))));
+        drop(table);
+        Self {
+            core: Arc::clone(core),
+            handles,
+            door,
+        }
+    }
+
     /// Sleeps until it rings, for `limit` at most (for ever, without one), or
     /// until a signal arrives.
     pub fn wait(&self, limit: Option<Duration>) {
@@ -83,6 +96,10 @@ impl Drop for Bell {
         let mut table = self.core.bells.table();
         for handle in &self.handles {
             table.remove(handle);
+        }
+        drop(table);
+        if let (Some(daemon), Some(&first)) = (&self.core.daemon, self.handles.first()) {
+            daemon.unbell(first);
         }
     }
 }

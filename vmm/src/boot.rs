@@ -119,6 +119,7 @@ fn boot_info(config: &Config, bmi2: bool) -> Result<BootInfo, BootError> {
         idle_polls: config.guest_idle_polls,
         shared_len: config.shared_bytes,
         heap_len: config.heap_bytes,
+        pairs: config.pairs(),
         seed: random::seed().map_err(|source| BootError::Memory {
             step: "read random bytes",
             source,

@@ -30,6 +30,8 @@ pub struct Config {
     pub verifier_off: bool,
     /// Programs are interpreted, not compiled.
     pub interpret: bool,
+    /// Clients of a daemon that may be connected at the same time, at most 63.
+    pub clients: u32,
     /// What becomes of the VM should it die.
     pub recovery: Recovery,
     /// How often that may happen.
@@ -47,6 +49,7 @@ impl Default for Config {
             guest_idle_polls: 20_000,
             verifier_off: false,
             interpret: false,
+            clients: 0,
             recovery: Recovery::None,
             recovery_limit: RecoveryLimit::default(),
         }
@@ -57,6 +60,16 @@ impl Default for Config {
 pub(crate) const SHARED_MAX: u64 = 256 << 30;
 
 impl Config {
+    /// Ring pairs of each vCPU: the VMM's own and one for each client.
+    pub(crate) fn pairs(&self) -> u32 {
+        self.clients + 1
+    }
+
+    /// Queue blocks at the beginning of shared memory.
+    pub(crate) fn queue_blocks(&self) -> u32 {
+        self.vcpus * self.pairs()
+    }
+
     /// Checks the limits and rounds sizes up to whole regions.
     pub(crate) fn checked(&self) -> Result<Self, BootError> {
         if self.vcpus == 0 || self.vcpus > layout::MAX_VCPUS {
@@ -66,7 +79,14 @@ impl Config {
                 got: u64::from(self.vcpus),
             });
         }
-        let floor = layout::dynamic(self.vcpus) + layout::REGION;
+        if self.clients >= layout::MAX_PAIRS {
+            return Err(BootError::Config {
+                field: "clients",
+                expected: "at most 63",
+                got: u64::from(self.clients),
+            });
+        }
+        let floor = layout::dynamic(self.queue_blocks()) + layout::REGION;
         if self.shared_bytes < floor || self.shared_bytes > SHARED_MAX {
             return Err(BootError::Config {
                 field: "shared_bytes",

@@ -4,18 +4,20 @@
 //! of shared memory never lose the ground under their feet.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use bpfvisor_abi::ring::Completion;
 
-use crate::alloc::Arena;
+use crate::alloc::{Arena, Block};
 use crate::bell::Bells;
 use crate::config::Config;
+use crate::daemon::{Callers, Link};
+use crate::doorbell::Doorbell;
 use crate::error::CallError;
 use crate::fault::{Cause, FaultReport};
 use crate::image::Image;
-use crate::lane::{Lane, Turn};
+use crate::lane::{Lane, Turn, succeeded};
 use crate::life::Life;
 use crate::object::Grave;
 use crate::pause::Pause;
@@ -40,6 +42,12 @@ pub(crate) struct Core {
     /// There are graves. Looked at by whoever gives a lane back.
     pub(crate) unburied: AtomicBool,
     pub(crate) rest: Rest,
+    /// The daemon in whose process the VM is, if not in this one.
+    pub(crate) daemon: Option<Arc<Link>>,
+    /// Of a daemon: its clients' doorbells.
+    pub(crate) callers: Callers,
+    /// Rung at the end, if somebody has asked for that.
+    pub(crate) end: OnceLock<Doorbell>,
     pub(crate) life: Life,
     pub(crate) pause: Pause,
     /// Held by whoever rebuilds it.
@@ -59,11 +67,32 @@ impl Core {
         image: Image,
         shared: Arc<SharedMemory>,
     ) -> std::io::Result<Arc<Self>> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let lanes = (0..config.vcpus).map(Lane::new).collect::<Result<_, _>>()?;
-        Ok(Arc::new_cyclic(|me| Self {
+        let arena = Arena::new(Arc::clone(&shared), config.queue_blocks());
+        Ok(Self::with((config, image), (shared, arena), lanes, None))
+    }
+
+    /// Of a client: a VM that a daemon runs, and the lanes that it gave.
+    pub(crate) fn of_client(
+        (config, image): (Config, Image),
+        shared: Arc<SharedMemory>,
+        lanes: Vec<Lane>,
+        daemon: Arc<Link>,
+    ) -> Arc<Self> {
+        let arena = Arena::of_client(Arc::clone(&shared), Arc::clone(&daemon));
+        Self::with((config, image), (shared, arena), lanes, Some(daemon))
+    }
+
+    fn with(
+        (config, image): (Config, Image),
+        (shared, arena): (Arc<SharedMemory>, Arena),
+        lanes: Vec<Lane>,
+        daemon: Option<Arc<Link>>,
+    ) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Arc::new_cyclic(|me| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            arena: Arc::new(Arena::new(Arc::clone(&shared), config.vcpus)),
+            arena: Arc::new(arena),
             config,
             shared,
             lanes,
@@ -73,6 +102,9 @@ impl Core {
             graves: Mutex::default(),
             unburied: AtomicBool::new(false),
             rest: Rest::default(),
+            daemon,
+            callers: Callers::default(),
+            end: OnceLock::new(),
             life: Life::default(),
             pause: Pause::default(),
             history: Mutex::default(),
@@ -82,7 +114,7 @@ impl Core {
             #[cfg(any(test, fuzzing))]
             player: crate::player::Guest::default(),
             next_lane: AtomicU32::new(0),
-        }))
+        })
     }
 
     /// Why it died, if it did.
@@ -134,6 +166,8 @@ impl Core {
         self.bells.ring_all();
         if new && self.is_recoverable() {
             self.recover_soon();
+        } else if let Some(end) = self.end.get() {
+            end.ring();
         }
         self.ended(Some(vcpu))
     }
@@ -150,6 +184,29 @@ impl Core {
             (report.program, report.insn) = (Some(name), insn);
         }
         report
+    }
+
+    /// A zeroed block of shared memory.
+    pub(crate) fn alloc(&self, len: u64, align: u64) -> Result<Block, CallError> {
+        let block = self.arena.alloc(len, align).or_else(|| {
+            self.rested();
+            self.arena.alloc(len, align)
+        });
+        block.ok_or(CallError::NoMemory { wanted: len })
+    }
+
+    /// Sends a request whose status must be 0.
+    pub(crate) fn demand(&self, op: u32, arg: &[u64; 7]) -> Result<Completion, CallError> {
+        self.call(op, arg, self.config.call_timeout)
+            .and_then(succeeded)
+    }
+
+    /// A handle, as the guest answers it.
+    pub(crate) fn handle(&self, word: u64) -> Result<u32, CallError> {
+        u32::try_from(word).map_err(|_| {
+            let text = "a handle has more than 32 bits";
+            self.die(FaultReport::plain(Cause::Protocol, 0, text))
+        })
     }
 
     /// A free lane, the first if possible so that the other vCPUs may sleep; or

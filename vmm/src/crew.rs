@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::error::BootError;
+use crate::jail;
 use crate::signal;
 use crate::vcpu::Vcpu;
 
@@ -133,6 +134,7 @@ fn serve(job: impl FnOnce() -> Result<Option<Vcpu>, BootError>, orders: &Receive
         Err(error) => drop(orders.ready.send(Err(error))),
         Ok(own) => {
             if let Some(vcpu) = own.or(orders.vcpu.take()) {
+                jail::confine(jail::Role::Vcpu);
                 vcpu.run(orders);
             }
         }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -14,6 +14,12 @@ pub(crate) struct Doorbell(EventFd);
 impl Doorbell {
     pub(crate) fn new() -> io::Result<Self> {
         EventFd::new(EFD_NONBLOCK | libc::EFD_CLOEXEC).map(Self)
+    }
+
+    /// One that another process made.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        // SAFETY: the descriptor is ours alone, and open.
+        Self(unsafe { EventFd::from_raw_fd(fd.into_raw_fd()) })
     }
 
     /// Wakes the sleeper, now or when it next waits. The one way it can fail,

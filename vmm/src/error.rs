@@ -104,6 +104,14 @@ pub enum CallError {
     /// object of another kind or VM, too many of something).
     #[error("bad request: {0}")]
     Invalid(&'static str),
+    /// The daemon that runs the VM says no, or something that makes no sense.
+    #[error("the daemon answered: {text}")]
+    Daemon {
+        /// Its words, or what is wrong with them.
+        text: String,
+        /// Positive errno.
+        errno: i32,
+    },
     /// A descriptor could not be made.
     #[error("failed to {step}: {}", io::Error::from_raw_os_error(*errno))]
     Os {
@@ -118,7 +126,7 @@ impl CallError {
     /// The errno that `bpf()` gives for it.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::Errno { errno } | Self::Os { errno, .. } => *errno,
+            Self::Errno { errno } | Self::Os { errno, .. } | Self::Daemon { errno, .. } => *errno,
             Self::TimedOut => libc::ETIMEDOUT,
             Self::Dead(_) | Self::Failed(_) => libc::EIO,
             Self::Lost(_) => libc::EAGAIN,
@@ -126,6 +134,41 @@ impl CallError {
             Self::Invalid(_) => libc::EINVAL,
         }
     }
+}
+
+/// Why there is no connection to a daemon.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody listens there.
+    #[error("no daemon answers at {}: {source}; is bpfvisor-vmm running?", path.display())]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The daemon does not take this client.
+    #[error("the daemon at {} refuses: {text}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        text: String,
+        /// EACCES, EBUSY or EPROTONOSUPPORT.
+        errno: i32,
+    },
+    /// Something answers, but not as it should.
+    #[error("what listens at {} is no bpfvisor-vmm: {text}", path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What it did.
+        text: String,
+    },
+    /// The VM's memory can't be mapped here.
+    #[error(transparent)]
+    Memory(#[from] BootError),
 }
 
 /// Why a descriptor does not name an object of this VM.

@@ -23,6 +23,8 @@ pub enum Cause {
     Unresponsive,
     /// The VM was shut down by its owner.
     Shutdown,
+    /// The daemon that ran the VM is gone.
+    Disconnected,
     /// The VM was killed by its owner ([`Vm::kill`](crate::Vm::kill)).
     Killed,
 }
@@ -138,6 +140,7 @@ impl fmt::Display for FaultReport {
             Cause::Protocol => write!(f, "protocol broken by the guest")?,
             Cause::Unresponsive => write!(f, "the runtime does not answer")?,
             Cause::Shutdown => write!(f, "shut down")?,
+            Cause::Disconnected => return write!(f, "the daemon is gone: {}", self.text),
             Cause::Killed => write!(f, "killed")?,
         }
         if let Some(program) = &self.program {

@@ -15,6 +15,7 @@ use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, Subscrib
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::error::{CallError, FdError};
+use crate::jail;
 use crate::object::Object;
 use crate::stat::{Inode, inode};
 
@@ -161,6 +162,7 @@ fn start_watcher(registry: &'static Registry) -> io::Result<()> {
     let mut manager = EventManager::<Watcher>::new().map_err(io::Error::other)?;
     manager.add_subscriber(Watcher(registry));
     let run = move || {
+        jail::confine(jail::Role::Fds);
         while manager.run().is_ok() {}
     };
     std::thread::Builder::new()

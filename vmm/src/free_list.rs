@@ -16,7 +16,7 @@ pub(crate) enum End {
 }
 
 /// Free ranges by their start; never empty, overlapping or adjacent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FreeList {
     free: BTreeMap<u64, u64>,
     used: u64,
@@ -64,6 +64,11 @@ impl FreeList {
     /// Gives a taken range back.
     pub(crate) fn give(&mut self, range: Range<u64>) {
         self.used -= range.end - range.start;
+        self.add(range);
+    }
+
+    /// Adds a range that is new.
+    pub(crate) fn add(&mut self, range: Range<u64>) {
         let (mut start, mut stop) = (range.start, range.end);
         if let Some((&before, &end)) = self.free.range(..start).next_back()
             && end == start

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use bpfvisor_abi::layout::{self, QUEUE_BLOCK};
+use bpfvisor_abi::layout::{QUEUE_BLOCK, pair_block, queue_block};
 use bpfvisor_abi::op::code;
 use bpfvisor_abi::ring::Completion;
 use vm_memory::{VolatileMemoryError, VolatileSlice};
@@ -31,6 +31,9 @@ const DOUBT: Duration = Duration::from_millis(100);
 /// Longest budget, so that times can be computed with.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
+/// How much longer a client waits: others may be served before it.
+const REMOTE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 120 });
+
 /// No handle: those have 32 bits.
 const NO_PROGRAM: u64 = u64::MAX;
 
@@ -38,6 +41,8 @@ const NO_PROGRAM: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct Lane {
     vcpu: u32,
+    /// Offset of the queue block with its rings.
+    rings: u64,
     turn: Mutex<Turn>,
     /// Rung to let a sleeping vCPU run.
     pub(crate) wake: Doorbell,
@@ -91,11 +96,27 @@ fn own<T>(result: Result<T, PoisonError<T>>) -> T {
 
 impl Lane {
     pub(crate) fn new(vcpu: u32) -> std::io::Result<Self> {
-        Ok(Self {
+        let bells = (Doorbell::new()?, Doorbell::new()?);
+        Ok(Self::with(vcpu, queue_block(vcpu), bells))
+    }
+
+    /// The lane of a daemon's client, whose ring pair is `pair`, with the vCPU's
+    /// bell and its own.
+    pub(crate) fn of_client(
+        (vcpus, vcpu): (u32, u32),
+        pair: u32,
+        bells: (Doorbell, Doorbell),
+    ) -> Self {
+        Self::with(vcpu, pair_block(vcpus, vcpu, pair), bells)
+    }
+
+    fn with(vcpu: u32, rings: u64, (wake, done): (Doorbell, Doorbell)) -> Self {
+        Self {
             vcpu,
+            rings,
             turn: Mutex::default(),
-            wake: Doorbell::new()?,
-            done: Doorbell::new()?,
+            wake,
+            done,
             abort: AtomicBool::new(false),
             overdue: AtomicBool::new(false),
             exits: AtomicU64::new(0),
@@ -105,7 +126,7 @@ impl Lane {
             calls: AtomicU64::new(0),
             program: AtomicU64::new(NO_PROGRAM),
             thread: Mutex::new(None),
-        })
+        }
     }
 
     /// Its number, which is its vCPU's.
@@ -129,8 +150,15 @@ impl Lane {
     }
 
     fn queue<'a>(&self, core: &'a Core) -> Result<VolatileSlice<'a>, VolatileMemoryError> {
-        let at = layout::queue_block(self.vcpu) as usize;
-        core.shared.slice().subslice(at, QUEUE_BLOCK as usize)
+        block(core, self.rings)
+    }
+
+    /// The queue block of the vCPU itself.
+    pub(crate) fn home<'a>(
+        &self,
+        core: &'a Core,
+    ) -> Result<VolatileSlice<'a>, VolatileMemoryError> {
+        block(core, queue_block(self.vcpu))
     }
 
     /// Sends one request and waits for its answer, whose status may be an errno;
@@ -145,6 +173,7 @@ impl Lane {
     ) -> Result<Completion, CallError> {
         core.check_alive()?;
         let queue = self.queue(core).map_err(outside)?;
+        let home = self.home(core).map_err(outside)?;
         let n = turn.next;
         turn.next += 1;
         let program = match op {
@@ -152,7 +181,7 @@ impl Lane {
             _ => NO_PROGRAM,
         };
         self.program.store(program, Ordering::Relaxed);
-        if ring::submit(&queue, n, op, arg).map_err(outside)? {
+        if ring::submit(&queue, &home, n, op, arg).map_err(outside)? {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.wake.ring();
         }
@@ -215,7 +244,15 @@ impl Lane {
             // A paused VM loses no time.
             let now = Instant::now() - core.pause.total().saturating_sub(paused);
             let mut limit = overdue.saturating_duration_since(now);
-            if limit.is_zero() {
+            if limit.is_zero() && core.daemon.is_some() {
+                // Cutting short is for the daemon, which has time for all clients.
+                limit = DOUBT;
+                if now >= deadline + REMOTE_PATIENCE {
+                    let text = "a request was not answered, nor cut short by the daemon";
+                    let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
+                    return Err(core.die(report));
+                }
+            } else if limit.is_zero() {
                 if kicks == KICKS {
                     let text = "a request was not answered and could not be cut short";
                     let report = FaultReport::plain(Cause::Unresponsive, self.vcpu, text);
@@ -307,6 +344,12 @@ impl Lane {
             timeouts: self.timeouts.load(Ordering::Relaxed),
         }
     }
+}
+
+fn block(core: &Core, at: u64) -> Result<VolatileSlice<'_>, VolatileMemoryError> {
+    core.shared
+        .slice()
+        .subslice(at as usize, QUEUE_BLOCK as usize)
 }
 
 /// The queue block lies inside the shared slot by construction; this is what a

@@ -12,7 +12,8 @@
 //! | running it | `vcpu` (exits), `exception`, [`fault`], `signal` (the kick) |
 //! | talking to it | `lane` (one vCPU's callers, and their watchdog), `ring`, `doorbell`, `packets`, [`load`], [`shared`], `trace` |
 //! | after its death | `life`, `recover`, `restore` from the `roll` |
-//! | lifetimes | [`object`], [`alloc`] over `free_list`, `fds` |
+//! | lifetimes | [`object`], `links`, [`alloc`] over `free_list`, `fds` |
+//! | for other processes | [`daemon`], in its [`jail`] |
 //!
 //! **Invariant:** nothing that the guest wrote is believed. It is read once,
 //! checked, and then used; no Rust reference ever points into memory that the
@@ -25,6 +26,7 @@ mod clock;
 pub mod config;
 mod core;
 mod crew;
+pub mod daemon;
 mod descriptors;
 mod doorbell;
 pub mod error;
@@ -34,8 +36,10 @@ mod fds;
 mod free_list;
 mod host;
 mod image;
+pub mod jail;
 mod lane;
 mod life;
+mod links;
 pub mod load;
 mod machine;
 mod mapping;
@@ -70,7 +74,7 @@ pub use bpfvisor_abi as abi;
 pub use bpfvisor_abi::op::{LoadRecord, MapRecord, Packet, Run, RunResult};
 pub use bpfvisor_abi::ring::Completion;
 pub use config::Config;
-pub use error::{BootError, CallError, FdError};
+pub use error::{BootError, CallError, ConnectError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
 pub use object::{Companion, Kept, Kind, Object};

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bpfvisor_abi::op::{LoadRecord, code};
 use thiserror::Error;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::alloc::Block;
 use crate::core::Core;
+use crate::daemon::Link;
 use crate::error::CallError;
 use crate::lane::{Lane, Turn};
 use crate::object::{Kind, Object};
@@ -26,6 +27,8 @@ pub struct LoadRequest<'a> {
     pub global_funcs: &'a [u32],
     /// Maps that the program uses; they live as long as it does.
     pub maps: Vec<Arc<Object>>,
+    /// What a daemon is to keep with the program, for whoever else finds it.
+    pub note: Vec<u8>,
     /// Bytes of verifier log wanted.
     pub log_len: u32,
 }
@@ -121,6 +124,9 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
         global_funcs: request.global_funcs,
         log_len: request.log_len,
     };
+    if let Some(daemon) = &core.daemon {
+        return load_there(core, daemon, &program, &request);
+    }
     let origin = || {
         Origin::Program(Box::new(Source {
             record: request.record,
@@ -156,20 +162,10 @@ pub(crate) fn send(
         .call_timeout
         .saturating_add(write(core, program, &block, &parts)?);
     let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let answer = lane.call(core, turn, (code::PROG_LOAD, &arg), budget)?;
-    let mut record = *program.record;
-    core.shared
-        .read(block.offset() + parts.record, record.as_mut_bytes())?;
-    let log = log_text(core, &record, program.log_len, block.offset() + parts.log)?;
-    if answer.status != 0 {
-        let len = (record.message_len as usize).min(record.message.len());
-        let message = String::from_utf8_lossy(&record.message[..len]).into_owned();
-        return Err(LoadError::Rejected {
-            errno: -answer.status,
-            record: Box::new(record),
-            message,
-            log,
-        });
+    let done = lane.call(core, turn, (code::PROG_LOAD, &arg), budget)?;
+    let (record, log) = answer(core, program, &block, &parts)?;
+    if done.status != 0 {
+        return Err(rejected(-done.status, record, log));
     }
     let mut offsets = vec![0u32; program.insns.len() / 8];
     let at = block.offset() + parts.insns;
@@ -177,6 +173,99 @@ pub(crate) fn send(
     core.programs
         .add(&record, &program.record.name, offsets.into());
     Ok((record, log))
+}
+
+/// Has a daemon load a program.
+fn load_there(
+    core: &Arc<Core>,
+    daemon: &Link,
+    program: &Send<'_>,
+    request: &LoadRequest<'_>,
+) -> Result<Loaded, LoadError> {
+    let parts = Parts::new(program).ok_or(CallError::NoMemory { wanted: u64::MAX })?;
+    let block = core.alloc(parts.end, 64)?;
+    write(core, program, &block, &parts)?;
+    let at = block.offset() + parts.record;
+    let loaded = daemon.load(core, at, request)?;
+    let (record, log) = answer(core, program, &block, &parts)?;
+    match loaded {
+        Ok(object) => Ok(Loaded {
+            object,
+            record,
+            log,
+        }),
+        Err(errno) => Err(rejected(errno, record, log)),
+    }
+}
+
+/// Most instructions that a program of a client may have.
+const MOST_INSNS: u32 = 1_000_000;
+
+/// Loads the program whose record a client has put at an offset of shared memory;
+/// the guest's errno where it does not take it.
+pub(crate) fn load_at(
+    core: &Arc<Core>,
+    at: u64,
+    maps: Vec<Arc<Object>>,
+) -> Result<Result<Arc<Object>, i32>, CallError> {
+    let mut sent = LoadRecord::new_zeroed();
+    core.shared.read(at, sent.as_mut_bytes())?;
+    if sent.insn_cnt > MOST_INSNS {
+        return Ok(Err(libc::E2BIG));
+    }
+    let budget = match sent.time_budget_ns {
+        0 => PATIENCE,
+        ns => Duration::from_nanos(ns).min(PATIENCE),
+    };
+    let budget = core.config.call_timeout.saturating_add(budget);
+    core.with_lane(|lane, turn| {
+        let request = (code::PROG_LOAD, &[at, 0, 0, 0, 0, 0, 0]);
+        let answer = lane.call(core, turn, request, budget)?;
+        if answer.status != 0 {
+            return Ok(Err(answer.status.wrapping_neg()));
+        }
+        let handle = core.handle(answer.val[0])?;
+        let origin = || {
+            Origin::Program(Box::new(Source {
+                record: sent,
+                insns: Box::default(),
+                global_funcs: Box::default(),
+            }))
+        };
+        let object = Object::new(core, (Kind::Program, handle), None, maps, origin);
+        let mut record = sent;
+        core.shared.read(at, record.as_mut_bytes())?;
+        record.handle = handle;
+        let mut offsets = vec![0u32; sent.insn_cnt as usize];
+        core.shared.read(sent.insns, offsets.as_mut_bytes())?;
+        core.programs.add(&record, &sent.name, offsets.into());
+        Ok(Ok(object))
+    })
+}
+
+/// What the guest has made of a record, and the log.
+fn answer(
+    core: &Core,
+    program: &Send<'_>,
+    block: &Block,
+    parts: &Parts,
+) -> Result<(LoadRecord, Vec<u8>), CallError> {
+    let mut record = *program.record;
+    core.shared
+        .read(block.offset() + parts.record, record.as_mut_bytes())?;
+    let log = log_text(core, &record, program.log_len, block.offset() + parts.log)?;
+    Ok((record, log))
+}
+
+fn rejected(errno: i32, record: LoadRecord, log: Vec<u8>) -> LoadError {
+    let len = (record.message_len as usize).min(record.message.len());
+    let message = String::from_utf8_lossy(&record.message[..len]).into_owned();
+    LoadError::Rejected {
+        errno,
+        record: Box::new(record),
+        message,
+        log,
+    }
 }
 
 /// Copies a program into its block; gives the time that verification may take.

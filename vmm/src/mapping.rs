@@ -145,7 +145,8 @@ pub(crate) enum Advice {
     Remove = libc::MADV_REMOVE,
 }
 
-/// A memory file that can't shrink, so that no reader of it can be made to fault.
+/// A memory file that can't shrink, so that no reader of it can be made to fault,
+/// and whose seals whoever else has it can't add to.
 pub(crate) fn sealed_memory(len: u64) -> io::Result<File> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string; no memory of ours is touched.
@@ -156,7 +157,7 @@ pub(crate) fn sealed_memory(len: u64) -> io::Result<File> {
     // SAFETY: a new descriptor, owned by nobody else.
     let file = unsafe { File::from_raw_fd(fd) };
     file.set_len(len)?;
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: fcntl with integer arguments on our own descriptor.
     if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } != 0 {
         return Err(io::Error::last_os_error());

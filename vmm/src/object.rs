@@ -6,17 +6,20 @@
 //! a vCPU is free; if none is, whoever gives one back does it.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bpfvisor_abi::op::code;
+use serde::{Deserialize, Serialize};
 
 use crate::alloc::Block;
 use crate::core::Core;
+use crate::daemon::Description;
 use crate::roll::Origin;
 
 /// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A loaded program.
     Program,
@@ -43,6 +46,16 @@ pub struct Object {
     place: u64,
     /// The VM's life in which the guest knows it.
     life: AtomicU64,
+    /// It is a daemon's, where it has its last references.
+    remote: Option<Remote>,
+}
+
+/// What a client knows about an object of its daemon.
+#[derive(Debug)]
+struct Remote {
+    description: Description,
+    /// A descriptor for it that was not asked for yet.
+    given: Mutex<Option<OwnedFd>>,
 }
 
 /// What its user keeps with an object, and lets go with it.
@@ -117,6 +130,7 @@ impl Object {
                 origin,
                 place,
                 life: AtomicU64::new(core.life.number()),
+                remote: None,
             })
         };
         if core.is_recoverable() {
@@ -124,6 +138,44 @@ impl Object {
         } else {
             make(0)
         }
+    }
+
+    /// One of the daemon whose VM `core` is.
+    pub(crate) fn of_daemon(
+        core: &Arc<Core>,
+        description: Description,
+        given: Option<OwnedFd>,
+    ) -> Arc<Self> {
+        core.objects.fetch_add(1, Ordering::Relaxed);
+        let (offset, len) = description.storage;
+        Arc::new(Self {
+            core: Arc::clone(core),
+            handle: description.handle,
+            kind: description.kind,
+            keeps: Vec::new(),
+            bound: Mutex::default(),
+            storage: (len > 0).then(|| core.arena.lent(offset, len)),
+            exports: AtomicU32::new(0),
+            companion: OnceLock::new(),
+            origin: None,
+            place: 0,
+            life: AtomicU64::new(0),
+            remote: Some(Remote {
+                description,
+                given: Mutex::new(given),
+            }),
+        })
+    }
+
+    /// What a daemon says about it, if it is one of a daemon.
+    pub fn description(&self) -> Option<&Description> {
+        Some(&self.remote.as_ref()?.description)
+    }
+
+    /// The descriptor that came with it, once.
+    pub(crate) fn take_given(&self) -> Option<OwnedFd> {
+        let given = &self.remote.as_ref()?.given;
+        given.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn origin(&self) -> Option<&Origin> {
@@ -226,6 +278,9 @@ impl Drop for Object {
         self.core.objects.fetch_sub(1, Ordering::Relaxed);
         if self.kind == Kind::Program {
             self.core.programs.remove(self.handle);
+        }
+        if self.remote.is_some() {
+            return;
         }
         if self.origin.is_some() {
             self.core.roll.leave(self.place);

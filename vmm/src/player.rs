@@ -254,6 +254,7 @@ impl Game<'_> {
             insns: &[0x95, 0, 0, 0, 0, 0, 0, 0].repeat(usize::from(len)),
             global_funcs: &[0],
             maps: self.objects.clone(),
+            note: Vec::new(),
             log_len: 64,
         };
         let answer = match self.vm.load(request) {

@@ -3,7 +3,7 @@
 //! Everything read here is an allegation of the guest: words are read once and
 //! an answer is passed on as plain numbers.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bpfvisor_abi::handshake;
 use bpfvisor_abi::ring::{Completion, ENTRIES, block, slot, stamp};
@@ -25,10 +25,12 @@ pub(crate) enum Look {
 
 type Result<T> = std::result::Result<T, VolatileMemoryError>;
 
-/// Publishes submission number `turn`; true if the guest sleeps and must be woken.
+/// Publishes submission number `turn`; true if the vCPU, whose own queue block is
+/// `home`, sleeps and must be woken.
 #[inline]
 pub(crate) fn submit(
     queue: &VolatileSlice<'_>,
+    home: &VolatileSlice<'_>,
     turn: u64,
     op: u32,
     arg: &[u64; 7],
@@ -39,7 +41,7 @@ pub(crate) fn submit(
     let words = queue.get_ref::<[u64; 7]>(at + 8)?;
     words.store(*arg);
     let submitted = queue.get_atomic_ref::<AtomicU32>(at)?;
-    let asleep = queue.get_atomic_ref::<AtomicU32>(block::GUEST_ASLEEP as usize)?;
+    let asleep = home.get_atomic_ref::<AtomicU32>(block::GUEST_ASLEEP as usize)?;
     Ok(handshake::submit(submitted, stamp(n), asleep))
 }
 
@@ -77,6 +79,20 @@ pub(crate) fn look(queue: &VolatileSlice<'_>, turn: u64) -> Result<Look> {
 pub(crate) fn set_waiting(queue: &VolatileSlice<'_>, waiting: bool) -> Result<()> {
     let word = queue.get_atomic_ref::<AtomicU32>(block::HOST_WAITING as usize)?;
     handshake::set_waiting(word, waiting);
+    Ok(())
+}
+
+/// What a vCPU says that it does: a [`Phase`](bpfvisor_abi::ring::Phase), and how
+/// many requests it has begun.
+pub(crate) fn doing(home: &VolatileSlice<'_>) -> Result<(u32, u32)> {
+    let word = |at| Ok(home.get_ref::<u32>(at as usize)?.load());
+    Ok((word(block::PHASE)?, word(block::BEGUN)?))
+}
+
+/// Says which ring pairs but the first a vCPU is to serve.
+pub(crate) fn set_active(home: &VolatileSlice<'_>, pairs: u64) -> Result<()> {
+    home.get_atomic_ref::<AtomicU64>(block::ACTIVE as usize)?
+        .store(pairs, Ordering::SeqCst);
     Ok(())
 }
 

@@ -27,6 +27,12 @@ impl SharedMemory {
     pub(crate) fn new(len: u64) -> Result<Self, BootError> {
         let memory = |step| move |source| BootError::Memory { step, source };
         let file = sealed_memory(len).map_err(memory("create the shared memory file"))?;
+        Self::of_file(file, len)
+    }
+
+    /// The first `len` bytes of the memory file that a daemon gave.
+    pub(crate) fn of_file(file: File, len: u64) -> Result<Self, BootError> {
+        let memory = |step| move |source| BootError::Memory { step, source };
         let mapping = usize::try_from(len)
             .map_err(io::Error::other)
             .and_then(|len| Mapping::shared(&file, len))

@@ -3,10 +3,22 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Device and inode: the same for all copies of a descriptor.
 pub(crate) type Inode = (u64, u64);
+
+/// A copy of a descriptor that may be any number.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with integer arguments touches no memory; a bad `fd` is an
+    // error.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
 
 /// Of the file behind `fd`, which may be any number.
 pub(crate) fn inode(fd: RawFd) -> io::Result<Inode> {

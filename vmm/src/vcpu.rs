@@ -150,7 +150,12 @@ impl Running {
             port::READY => self.ready(),
             port::SLEEP => self.sleep(),
             port::NOTIFY => {
-                lane.done.ring();
+                match value {
+                    1.. if self.core.config.clients > 0 => {
+                        self.core.callers.ring(value, self.index)
+                    }
+                    _ => lane.done.ring(),
+                }
                 Ok(())
             }
             port::RECORD => {

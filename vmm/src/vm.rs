@@ -1,6 +1,7 @@
 //! A virtual machine: the facade of this crate.
 
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -14,7 +15,8 @@ use crate::bell::Bell;
 use crate::boot;
 use crate::config::Config;
 use crate::core::Core;
-use crate::error::{BootError, CallError, FdError};
+use crate::daemon::{self, Description};
+use crate::error::{BootError, CallError, ConnectError, FdError};
 use crate::fault::{Cause, FaultReport};
 use crate::fds::Registry;
 use crate::image::Image;
@@ -75,6 +77,9 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         boot::stop(&self.core);
+        if let Some(daemon) = &self.core.daemon {
+            daemon.close();
+        }
         if let Ok(registry) = Registry::get() {
             registry.forget_vm(self.core.id);
         }
@@ -97,13 +102,7 @@ impl Vm {
     pub(crate) fn boot_image(config: &Config, image: &Image) -> Result<Self, BootError> {
         let start = Instant::now();
         let core = boot::boot(config, image)?;
-        let boot_ns = start.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
-        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
-        Ok(Self(Arc::new(Running {
-            core,
-            trace,
-            boot_ns,
-        })))
+        Ok(Self::running(core, start))
     }
 
     /// One that nothing runs in.
@@ -116,6 +115,35 @@ impl Vm {
             trace,
             boot_ns,
         }))
+    }
+
+    /// Connects to the VM of the daemon that listens at `path`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says what is in the way.
+    pub fn connect(path: &Path) -> Result<Self, ConnectError> {
+        let start = Instant::now();
+        let core = daemon::connect(path)?;
+        Ok(Self::running(core, start))
+    }
+
+    fn running(core: Arc<Core>, start: Instant) -> Self {
+        let boot_ns = start.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
+        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
+        Self(Arc::new(Running {
+            core,
+            trace,
+            boot_ns,
+        }))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    /// Whether a daemon runs it, not this process.
+    pub fn is_remote(&self) -> bool {
+        self.0.core.daemon.is_some()
     }
 
     /// Unique in this process.
@@ -140,12 +168,7 @@ impl Vm {
     /// # Errors
     /// [`CallError::NoMemory`].
     pub fn alloc(&self, len: u64, align: u64) -> Result<Block, CallError> {
-        let core = &self.0.core;
-        let block = core.arena.alloc(len, align).or_else(|| {
-            core.rested();
-            core.arena.alloc(len, align)
-        });
-        block.ok_or(CallError::NoMemory { wanted: len })
+        self.0.core.alloc(len, align)
     }
 
     /// The same in the part that packets and contexts must lie in.
@@ -193,6 +216,50 @@ impl Vm {
             let kind = (Kind::Map, handle);
             Ok(Object::new(core, kind, Some(storage), keeps, origin))
         })
+    }
+
+    /// Creates a map in the VM of a daemon, which finds storage for it;
+    /// `empties` are program arrays, which the last close of their descriptors
+    /// empties.
+    ///
+    /// # Errors
+    /// As [`Vm::create_map`].
+    pub fn create_map_there(
+        &self,
+        record: &MapRecord,
+        keeps: &[Arc<Object>],
+        empties: bool,
+    ) -> Result<Arc<Object>, CallError> {
+        let daemon = self.daemon()?;
+        daemon.create_map(&self.0.core, record, keeps, empties)
+    }
+
+    /// Has a key of a map of objects (maps, or programs to tail-call) name
+    /// another object, or none, in the VM of a daemon. What is named lives as long
+    /// as it is.
+    ///
+    /// # Errors
+    /// The guest's errno.
+    pub fn link_there(
+        &self,
+        outer: &Object,
+        key: &[u8],
+        target: Option<&Arc<Object>>,
+        flags: u64,
+    ) -> Result<(), CallError> {
+        self.daemon()?.link(outer, key, target, flags)
+    }
+
+    /// What a key of such a map names.
+    ///
+    /// # Errors
+    /// None but the daemon's.
+    pub fn linked_there(
+        &self,
+        outer: &Object,
+        key: &[u8],
+    ) -> Result<Option<Arc<Object>>, CallError> {
+        self.daemon()?.linked(&self.0.core, outer, key)
     }
 
     /// Has a program verified, compiled and loaded.
@@ -257,7 +324,10 @@ impl Vm {
         if object.vm_id() != self.id() {
             return Err(CallError::Invalid("an object of another VM"));
         }
-        Registry::get()?.export(object)
+        match &self.0.core.daemon {
+            None => Registry::get()?.export(object),
+            Some(daemon) => daemon.export(&self.0.core, object),
+        }
     }
 
     /// One bell for these ring buffers; `None` where somebody has one of theirs
@@ -266,11 +336,60 @@ impl Vm {
     /// # Errors
     /// [`CallError::Os`] with EMFILE or ENFILE.
     pub fn bell(&self, maps: &[&Object]) -> Result<Option<Bell>, CallError> {
-        let handles = maps.iter().map(|m| m.handle()).collect();
+        let handles: Vec<_> = maps.iter().map(|m| m.handle()).collect();
+        if let Some(daemon) = &self.0.core.daemon {
+            return daemon.bell(&self.0.core, handles);
+        }
         Bell::new(&self.0.core, handles).map_err(|e| CallError::Os {
             step: "create an eventfd",
             errno: e.raw_os_error().unwrap_or(libc::EIO),
         })
+    }
+
+    /// All objects of a kind that a daemon's VM holds, by id.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for a VM of this process.
+    pub fn list(&self, kind: Kind) -> Result<Vec<Description>, CallError> {
+        self.daemon()?.list(kind)
+    }
+
+    /// An object of a daemon's VM, by id.
+    ///
+    /// # Errors
+    /// As [`Vm::list`].
+    pub fn open_id(&self, kind: Kind, id: u32) -> Result<Option<Arc<Object>>, CallError> {
+        self.daemon()?.open_id(&self.0.core, kind, id)
+    }
+
+    /// An object of a daemon's VM, by the name that it was pinned under.
+    ///
+    /// # Errors
+    /// As [`Vm::list`].
+    pub fn open_pin(&self, name: &str) -> Result<Option<Arc<Object>>, CallError> {
+        self.daemon()?.open_pin(&self.0.core, name)
+    }
+
+    /// Has a daemon keep an object under a name.
+    ///
+    /// # Errors
+    /// EEXIST for a name that is taken, EINVAL for an empty or long one; as
+    /// [`Vm::list`].
+    pub fn pin(&self, object: &Object, name: &str) -> Result<(), CallError> {
+        self.daemon()?.pin(object, name)
+    }
+
+    /// Takes a name away; the object goes if nobody else has it.
+    ///
+    /// # Errors
+    /// ENOENT where there is no such name; as [`Vm::list`].
+    pub fn unpin(&self, name: &str) -> Result<(), CallError> {
+        self.daemon()?.unpin(name)
+    }
+
+    fn daemon(&self) -> Result<&daemon::Link, CallError> {
+        let daemon = self.0.core.daemon.as_deref();
+        daemon.ok_or(CallError::Invalid("the VM is one of this process"))
     }
 
     /// The object behind a descriptor that [`Vm::export`] or any copy of it gave.
@@ -280,7 +399,11 @@ impl Vm {
     pub fn resolve(&self, fd: RawFd) -> Result<Arc<Object>, FdError> {
         let object = Registry::get()
             .map_err(|_| FdError::NotOurs(fd))?
-            .resolve(fd)?;
+            .resolve(fd);
+        let object = match (object, &self.0.core.daemon) {
+            (Err(FdError::NotOurs(_)), Some(daemon)) => daemon.identify(&self.0.core, fd)?,
+            (object, _) => object?,
+        };
         if object.vm_id() == self.id() {
             Ok(object)
         } else {

@@ -142,8 +142,14 @@ impl MapCore {
         if self.map_type() == MapType::PerfEventArray {
             return Err(refused("lookup", errno::ENOTSUPP));
         }
-        let object = self.links().get(key);
-        let known = object.and_then(|o| self.vm.inner.registry.get(o.handle()));
+        let vm = &self.vm.inner;
+        let object = if vm.vmm.is_remote() {
+            let there = vm.vmm.linked_there(&self.object, key);
+            there.map_err(|e| vm.failed("lookup", e))?
+        } else {
+            self.links().get(key)
+        };
+        let known = object.and_then(|o| vm.known(&o));
         let Some(known) = known else {
             return Err(refused("lookup", errno::ENOENT));
         };
@@ -163,6 +169,9 @@ impl MapCore {
             self.check_slot(key, flags)?;
         }
         let target = self.target(value)?;
+        if self.vm.is_remote() {
+            return self.link_there("update", key, Some(&target), flags);
+        }
         let handle = target.handle().to_ne_bytes();
         self.links().change(key, Some(target), || {
             self.ask("update", code::MAP_UPDATE, key, &handle, flags, None)
@@ -201,9 +210,25 @@ impl MapCore {
         self.check_key(key)?;
         let ask = || self.ask("delete", code::MAP_DELETE, key, &[], 0, None);
         if link::holds_objects(self.map_type()) {
+            if self.vm.is_remote() {
+                return self.link_there("delete", key, None, 0);
+            }
             return self.links().change(key, None, ask);
         }
         ask()
+    }
+
+    /// A daemon keeps account of what its maps name.
+    fn link_there(
+        &self,
+        what: &'static str,
+        key: &[u8],
+        target: Option<&Arc<Object>>,
+        flags: u64,
+    ) -> Result<()> {
+        let vm = &self.vm.inner;
+        let done = vm.vmm.link_there(&self.object, key, target, flags);
+        done.map_err(|e| vm.failed(what, e))
     }
 
     /// Removes a key (of a queue or stack: the next element) and gives its value.

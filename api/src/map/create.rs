@@ -3,15 +3,18 @@
 use super::host::HostMap;
 use super::{Map, MapCore, MapInfo, link};
 use crate::error::{CallerError, Error, HostError, Result};
+use crate::raw::MapTypes;
 use crate::registry::Known;
 use crate::spec::MapSpec;
-use crate::vm::{Vm, object_name};
+use crate::vm::{Vm, VmInner, name_text, object_name};
 use bpf_core::map::{Geometry, MapError};
 use bpf_core::uapi::{MapType, errno, map_flags};
-use bpfvisor_vmm::{Block, MapRecord};
+use bpfvisor_vmm::daemon::Description;
+use bpfvisor_vmm::{Block, CallError, MapRecord, Object};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
+use zerocopy::FromBytes;
 
 impl Vm {
     /// Creates a map.
@@ -38,8 +41,6 @@ impl Vm {
         let geometry = geometry(&spec, inner.is_some(), self.vcpus())?;
         check_lock(&spec)?;
         let mut record = map_record(&spec, &geometry)?;
-        let storage = self.storage(&geometry)?;
-        (record.storage, record.storage_len) = (storage.offset(), storage.len());
         if spec.flags & map_flags::ZERO_SEED == 0 {
             record.seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         }
@@ -51,28 +52,39 @@ impl Vm {
             record.inner = inner.object.handle();
             keeps.push(inner.object.clone());
         }
-        let object = vm
-            .vmm
-            .create_map(record, storage, keeps)
-            .map_err(|e| vm.failed("create map", e))?;
-        let links = Arc::new(link::Links::new(geometry, record.seed, spec.spin_lock_off));
-        object.accompany(links.clone());
-        let info = Arc::new(MapInfo {
-            id: vm.registry.next_map_id(),
-            reader: HostMap::new(vm, &geometry, &object, record.seed, spec.spin_lock_off),
-            name: spec.name,
-            spin_lock: spec.spin_lock_off,
-            geometry,
-            types: spec.types,
-            frozen: AtomicBool::new(false),
-            writers: AtomicU32::new(0),
-            links: Arc::downgrade(&links),
-            scratch: Mutex::new(None),
-        });
+        let object = self.new_object(record, keeps, &geometry, spec.map_type)?;
+        let id = object.description().map(|d| d.id);
+        let id = id.unwrap_or_else(|| vm.registry.next_map_id());
+        let known = (id, spec.name, spec.types);
+        let info = MapInfo::new(vm, &object, known, geometry, &record);
         vm.registry.add(&object, Known::Map(info.clone()));
         let fd = vm.vmm.export(&object).map_err(|e| vm.failed("map fd", e))?;
         let vm = self.clone();
         Ok((MapCore { vm, object, info }, fd))
+    }
+
+    fn new_object(
+        &self,
+        mut record: MapRecord,
+        keeps: Vec<Arc<Object>>,
+        geometry: &Geometry,
+        map_type: MapType,
+    ) -> Result<Arc<Object>> {
+        let vm = &self.inner;
+        if vm.vmm.is_remote() {
+            record.storage_len = geometry.storage_len.max(4096);
+            let empties = map_type == MapType::ProgArray;
+            return vm
+                .vmm
+                .create_map_there(&record, &keeps, empties)
+                .map_err(|e| match e {
+                    CallError::NoMemory { .. } => vm.failed("map storage", e),
+                    e => vm.failed("create map", e),
+                });
+        }
+        let storage = self.storage(geometry)?;
+        let created = vm.vmm.create_map(record, storage, keeps);
+        created.map_err(|e| vm.failed("create map", e))
     }
 
     fn storage(&self, geometry: &Geometry) -> Result<Block> {
@@ -81,6 +93,57 @@ impl Vm {
         vm.vmm
             .alloc(len, 4096)
             .map_err(|e| vm.failed("map storage", e))
+    }
+}
+
+impl MapInfo {
+    fn new(
+        vm: &VmInner,
+        object: &Object,
+        (id, name, types): (u32, String, Option<MapTypes>),
+        geometry: Geometry,
+        record: &MapRecord,
+    ) -> Arc<Self> {
+        let spin_lock = (record.spin_lock_off != u32::MAX).then_some(record.spin_lock_off);
+        let links = Arc::new(link::Links::new(geometry, record.seed, spin_lock));
+        object.accompany(links.clone());
+        Arc::new(Self {
+            id,
+            reader: HostMap::new(vm, &geometry, object, record.seed, spin_lock),
+            name,
+            spin_lock,
+            geometry,
+            types,
+            frozen: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            links: Arc::downgrade(&links),
+            scratch: Mutex::new(None),
+        })
+    }
+
+    /// From what a daemon says about a map that somebody else made; `None` where
+    /// that makes no sense.
+    pub(crate) fn described(vm: &VmInner, object: &Object, d: &Description) -> Option<Arc<Self>> {
+        let record = MapRecord::read_from_bytes(&d.note).ok()?;
+        let (name, geometry) = Self::attributes(vm, d)?;
+        let known = (d.id, name, None);
+        Some(Self::new(vm, object, known, geometry, &record))
+    }
+
+    /// Name and attributes of a map, as a daemon tells them.
+    pub(crate) fn attributes(vm: &VmInner, d: &Description) -> Option<(String, Geometry)> {
+        let record = MapRecord::read_from_bytes(&d.note).ok()?;
+        let geometry = Geometry::new(
+            MapType::from_u32(record.map_type)?,
+            record.key_size,
+            record.value_size,
+            record.max_entries,
+            record.flags,
+            vm.vcpus(),
+            record.extra,
+        )
+        .ok()?;
+        Some((name_text(&record.name), geometry))
     }
 }
 

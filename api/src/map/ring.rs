@@ -1,7 +1,8 @@
 //! Ring buffers: a stream of records from programs.
 
 use super::Map;
-use crate::error::{CallerError, GuestError, Result};
+use crate::error::{CallerError, Result};
+use crate::vm::died;
 use bpf_core::map::{ReadError, RingConsumer};
 use bpf_core::uapi::errno;
 use bpfvisor_vmm::Bell;
@@ -123,7 +124,7 @@ impl Map {
     pub(super) fn check_alive(&self) -> Result<()> {
         let vmm = &self.core().vm.inner.vmm;
         match vmm.fault() {
-            Some(report) if !vmm.is_alive() => Err(GuestError::Fault(report.to_string()).into()),
+            Some(report) if !vmm.is_alive() => Err(died(&report)),
             _ => Ok(()),
         }
     }

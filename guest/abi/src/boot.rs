@@ -31,7 +31,8 @@ pub mod port {
     pub const READY: u16 = 0x500;
     /// Nothing to do: do not resume before there is a submission.
     pub const SLEEP: u16 = 0x504;
-    /// A completion was posted while the host waits for one.
+    /// A completion was posted while somebody waits for one, in the ring pair
+    /// whose number is in EAX.
     pub const NOTIFY: u16 = 0x508;
     /// Please populate the 2 MiB region that holds guest address EAX << 12
     /// (heap or code).
@@ -111,10 +112,10 @@ pub struct BootInfo {
     pub boot_offset_ns: u64,
     /// CLOCK_TAI less CLOCK_MONOTONIC, ns.
     pub tai_offset_ns: u64,
+    /// Ring pairs of each vCPU; 0 counts as 1.
+    pub pairs: u32,
     /// Indices of handles below this are left for objects of an earlier life of
     /// the VM, which name their handles.
     pub kept_indices: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 const _: () = assert!(size_of::<BootInfo>() == 96);

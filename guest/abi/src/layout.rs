@@ -98,15 +98,26 @@ pub const LOW_SHARED: u64 = (4 << 30) - SHARED;
 pub const BOOT_INFO: u64 = 0;
 /// Offset in the shared slot of the first vCPU's queue block.
 pub const QUEUES: u64 = 0x1000;
-/// Size of one vCPU's queue block ([`crate::ring`] says what is in it).
+/// Size of one queue block ([`crate::ring`] says what is in it).
 pub const QUEUE_BLOCK: u64 = 0x8000;
 
-/// Offset of a vCPU's queue block in the shared slot.
-pub const fn queue_block(vcpu: u32) -> u64 {
-    QUEUES + vcpu as u64 * QUEUE_BLOCK
+/// The most queue blocks that one vCPU serves: bits of
+/// [`ACTIVE`](crate::ring::block::ACTIVE).
+pub const MAX_PAIRS: u32 = 64;
+
+/// Offset of a queue block in the shared slot: block `v` is that of vCPU `v`.
+pub const fn queue_block(index: u32) -> u64 {
+    QUEUES + index as u64 * QUEUE_BLOCK
 }
 
-/// First offset that the host may give to packets, maps and buffers.
-pub const fn dynamic(vcpus: u32) -> u64 {
-    queue_block(vcpus).next_multiple_of(REGION)
+/// Offset of a vCPU's queue block for ring pair `pair`. Pair 0 is the VMM's, the
+/// others are for clients of a daemon.
+pub const fn pair_block(vcpus: u32, vcpu: u32, pair: u32) -> u64 {
+    QUEUES + (pair as u64 * vcpus as u64 + vcpu as u64) * QUEUE_BLOCK
+}
+
+/// First offset that the host may give to packets, maps and buffers, behind this
+/// many queue blocks.
+pub const fn dynamic(blocks: u32) -> u64 {
+    queue_block(blocks).next_multiple_of(REGION)
 }

@@ -44,6 +44,28 @@ pub mod code {
     /// arg: handle of a program array: empty it, as Linux does when its last
     /// descriptor is closed. Others stay as they are.
     pub const MAP_CLEAR: u32 = 25;
+    /// arg: a ring pair, not 0 and not active: begin anew with it on this vCPU,
+    /// with empty rings. Asked on pair 0.
+    pub const PAIR_RESET: u32 = 32;
+}
+
+/// Whether a client of a daemon may ask for it by itself: not for what makes or
+/// frees objects, of which the VMM keeps account.
+pub const fn for_clients(op: u32) -> bool {
+    use code::*;
+    matches!(
+        op,
+        NOP | RUN
+            | RUN_BATCH
+            | PROG_DUMP
+            | MAP_UPDATE
+            | MAP_LOOKUP
+            | MAP_DELETE
+            | MAP_NEXT_KEY
+            | MAP_LOOKUP_AND_DELETE
+            | MAP_FREEZE
+            | MAP_BATCH
+    )
 }
 
 /// Selectors of [`code::MAP_BATCH`].

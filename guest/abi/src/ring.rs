@@ -1,6 +1,8 @@
 //! Submission and completion rings.
 //!
-//! One pair per vCPU, in its queue block. There are no shared head and tail
+//! One pair per vCPU and client, in a queue block of its own: pair 0 is the VMM's
+//! own, whose block also has what there is once per vCPU. A vCPU serves one
+//! request at a time, pair 0 first, the others in turn. There are no shared head and tail
 //! indices: every entry carries the sequence number of its turn, written last,
 //! so a reader polls exactly the cache line it is going to read. Entry `n`
 //! (counted from 0, wrapping) lies in slot `n % ENTRIES` and is present when its
@@ -28,18 +30,22 @@ pub const ENTRIES: u32 = 64;
 
 /// Offsets in a queue block.
 pub mod block {
-    /// Set by the guest before it sleeps, cleared by it when it wakes.
+    /// Set by the guest before it sleeps, cleared by it when it wakes. Pair 0.
     pub const GUEST_ASLEEP: u64 = 0x000;
     /// Set by the host while it waits for a completion.
     pub const HOST_WAITING: u64 = 0x040;
-    /// What the vCPU is doing: a [`Phase`](super::Phase), for the watchdog.
+    /// What the vCPU is doing: a [`Phase`](super::Phase), for the watchdog. Pair 0.
     pub const PHASE: u64 = 0x080;
-    /// Set by the host: stop after the current request.
+    /// Requests that the vCPU has begun, wrapping, for the watchdog. Pair 0.
+    pub const BEGUN: u64 = 0x084;
+    /// Set by the host: stop after the current request. Pair 0.
     pub const STOP: u64 = 0x0c0;
     /// Set by the host: the request has used its time up. What the runtime would
-    /// wait for without end is given up.
+    /// wait for without end is given up. Pair 0.
     pub const OVERDUE: u64 = 0x140;
-    /// Trace ring: bytes ever written (guest), 64 bits.
+    /// Set by the host: 64 bits, one for each pair but 0 that is in use. Pair 0.
+    pub const ACTIVE: u64 = 0x180;
+    /// Trace ring: bytes ever written (guest), 64 bits. Pair 0.
     pub const TRACE_HEAD: u64 = 0x100;
     /// Submission ring.
     pub const SUBMISSIONS: u64 = 0x1000;

@@ -38,14 +38,17 @@ impl Queue {
 fn submission_lies_in_its_slot_and_tells_whether_to_wake() {
     let mut queue = Queue::new();
     let arg = [1, 2, 3, 4, 5, 6, 7];
-    assert!(!submit(&queue.slice(), 65, 9, &arg).unwrap());
+    let mut home = Queue::new();
+    assert!(!submit(&queue.slice(), &home.slice(), 65, 9, &arg).unwrap());
     let at = block::SUBMISSIONS + 64;
     assert_eq!(
         (queue.word(at), queue.word(at + 4), queue.word(at + 56)),
         (66, 9, 7)
     );
     queue.put(block::GUEST_ASLEEP, 1);
-    assert!(submit(&queue.slice(), 66, 9, &arg).unwrap());
+    assert!(!submit(&queue.slice(), &home.slice(), 66, 9, &arg).unwrap());
+    home.put(block::GUEST_ASLEEP, 1);
+    assert!(submit(&queue.slice(), &home.slice(), 67, 9, &arg).unwrap());
 }
 
 #[test]

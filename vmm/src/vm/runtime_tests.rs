@@ -40,6 +40,7 @@ fn load(vm: &Vm, insns: &[[u8; 8]]) -> Result<Loaded, LoadError> {
         insns: insns.as_flattened(),
         global_funcs: &[],
         maps: vec![],
+        note: Vec::new(),
         log_len: 4096,
     })
 }

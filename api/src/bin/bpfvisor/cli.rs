@@ -11,6 +11,9 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
+    /// Use the VM of the bpfvisor-vmm that listens at this socket
+    #[arg(long, global = true, value_name = "PATH")]
+    pub connect: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -21,8 +24,10 @@ pub enum Command {
     Run(RunArgs),
     /// Verify the programs of an object file and print the verifier's log
     Verify(VerifyArgs),
-    /// Look at programs
+    /// Look at programs; with --connect: load, list and run them
     Prog(ProgArgs),
+    /// Maps of a daemon's VM (with --connect)
+    Map(MapArgs),
     /// Run many programs, one JSON object per line
     Batch(BatchArgs),
     /// Say whether this machine can run bpfvisor, and what to fix
@@ -49,9 +54,20 @@ pub struct VmArgs {
     /// Memory for maps and packets, in MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=262_144))]
     pub memory: u64,
+    /// The daemon's socket instead, as main has it from `--connect`.
+    #[arg(skip)]
+    pub connect: Option<PathBuf>,
 }
 
 impl VmArgs {
+    /// A VM with these settings, or that of the daemon.
+    pub fn vm(&self) -> bpfvisor::Result<bpfvisor::Vm> {
+        match &self.connect {
+            Some(path) => bpfvisor::Vm::connect(path),
+            None => self.builder().boot(),
+        }
+    }
+
     /// A builder with these settings.
     pub fn builder(&self) -> VmBuilder {
         let builder = bpfvisor::Vm::builder()
@@ -170,11 +186,140 @@ pub struct ProgArgs {
 pub enum ProgCommand {
     /// Print the instructions as they run, the machine code, or both side by side
     Dump(DumpArgs),
+    /// List the programs of a daemon's VM
+    #[command(visible_alias = "show")]
+    List(ListArgs),
+    /// Load a program into a daemon's VM, to stay under a name
+    Load(PinArgs),
+    /// Take the name of a program away, which goes if nobody uses it
+    Unload {
+        /// Its name
+        name: String,
+    },
+    /// Run a program of a daemon's VM over one packet
+    Run(RefRunArgs),
+}
+
+/// How lists and elements are printed.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long, short)]
+    pub json: bool,
+    /// Print JSON, indented
+    #[arg(long, short)]
+    pub pretty: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct PinArgs {
+    /// Object file
+    pub object: PathBuf,
+    /// Name to keep the program under
+    pub name: String,
+    /// Program to load, by function or section name; needed where there are several
+    #[arg(long)]
+    pub prog: Option<String>,
+    #[command(flatten)]
+    pub object_args: ObjectArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct RefRunArgs {
+    /// The program: its id, or its name
+    pub program: String,
+    /// File with the bytes of one packet
+    #[arg(
+        long,
+        visible_alias = "data_in",
+        value_name = "FILE",
+        conflicts_with = "hex"
+    )]
+    pub data_in: Option<PathBuf>,
+    /// The bytes of one packet in hex
+    #[arg(long, value_name = "HEX")]
+    pub hex: Option<String>,
+    /// Run it that often
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct MapArgs {
+    #[command(subcommand)]
+    pub command: MapCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MapCommand {
+    /// List the maps
+    #[command(visible_alias = "show")]
+    List(ListArgs),
+    /// Create a map, to stay under a name
+    Create(CreateArgs),
+    /// Print an element: MAP key [hex] BYTES
+    Lookup(ElementArgs),
+    /// Set an element: MAP key [hex] BYTES value [hex] BYTES [any|exist|noexist]
+    Update(ElementArgs),
+    /// Remove an element: MAP key [hex] BYTES
+    Delete(ElementArgs),
+    /// Print all elements
+    Dump(MapDumpArgs),
+    /// Take the name of a map away, which goes if nobody uses it
+    Unpin {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// Name to keep it under
+    pub name: String,
+    /// Type: hash, array, lru_hash, …
+    #[arg(long = "type", value_name = "TYPE")]
+    pub map_type: String,
+    /// Bytes per key
+    #[arg(long)]
+    pub key: u32,
+    /// Bytes per value
+    #[arg(long)]
+    pub value: u32,
+    /// Capacity
+    #[arg(long)]
+    pub entries: u32,
+    /// Flags, a number
+    #[arg(long, default_value_t = 0)]
+    pub flags: u32,
+    /// Its own name, if it is another: at most 15 letters, digits, _ and .
+    #[arg(long, value_name = "NAME")]
+    pub map_name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct ElementArgs {
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// The map: its id, or its name
+    pub map: String,
+    /// key [hex] BYTES [value [hex] BYTES] [any|exist|noexist]
+    #[arg(required = true)]
+    pub words: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct MapDumpArgs {
+    /// The map: its id, or its name
+    pub map: String,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 #[derive(Args, Debug)]
 pub struct DumpArgs {
-    /// Object file
+    /// Object file; with --connect: id or name of a loaded program
     pub object: PathBuf,
     /// What to print
     #[arg(value_enum, default_value_t = Dump::Xlated)]
@@ -226,6 +371,26 @@ pub struct DoctorArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// As main has it from `--connect`.
+    #[arg(skip)]
+    pub connect: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Tells the commands that may use a daemon which.
+    pub fn hand_down(&mut self) {
+        let to = match &mut self.command {
+            Command::Run(args) => &mut args.vm.connect,
+            Command::Verify(args) => &mut args.vm.connect,
+            Command::Batch(args) => &mut args.vm.connect,
+            Command::Doctor(args) => &mut args.connect,
+            Command::Prog(ProgArgs {
+                command: ProgCommand::Dump(args),
+            }) => &mut args.vm.connect,
+            _ => return,
+        };
+        to.clone_from(&self.connect);
+    }
 }
 
 /// Prints a completion script.

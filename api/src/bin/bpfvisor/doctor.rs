@@ -34,7 +34,10 @@ impl State {
 
 /// Looks, prints, and fails where bpfvisor can't run.
 pub fn doctor(args: &DoctorArgs) -> Result<()> {
-    let findings = [kvm(), boot(), huge_pages(), cores(), memory()];
+    let findings = match &args.connect {
+        Some(path) => vec![daemon(path)],
+        None => vec![kvm(), boot(), huge_pages(), cores(), memory()],
+    };
     if args.json {
         let list: Vec<_> = findings
             .iter()
@@ -76,6 +79,18 @@ fn kvm() -> Finding {
         Err(e) => (State::Bad, format!("/dev/kvm: {e}")),
     };
     finding("kvm", state, text)
+}
+
+fn daemon(path: &std::path::Path) -> Finding {
+    let start = Instant::now();
+    match bpfvisor::Vm::connect(path) {
+        Ok(vm) => {
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            let text = format!("a daemon answers in {ms:.2} ms, {} vCPUs", vm.vcpus());
+            finding("daemon", State::Good, text)
+        }
+        Err(e) => finding("daemon", State::Bad, e.to_string()),
+    }
 }
 
 fn boot() -> Finding {

@@ -5,6 +5,7 @@ mod machine;
 mod tests;
 
 use crate::cli::{Dump, DumpArgs, ProgArgs, ProgCommand};
+use crate::remote;
 use anyhow::{Result, bail};
 use bpfvisor::Program;
 use bpfvisor::hex;
@@ -13,12 +14,26 @@ use bpfvisor::object::ObjectFile;
 use machine::{Line, disassemble};
 use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// `prog` and what it is to do.
-pub fn prog(args: &ProgArgs) -> Result<()> {
+pub fn prog(args: &ProgArgs, socket: Option<&Path>) -> Result<()> {
+    let there = || remote::connect(socket);
     match &args.command {
+        ProgCommand::Dump(args) if args.vm.connect.is_some() => dump_there(args),
         ProgCommand::Dump(args) => dump(args),
+        ProgCommand::List(args) => remote::programs(&there()?, args),
+        ProgCommand::Load(args) => remote::load(&there()?, args),
+        ProgCommand::Unload { name } => remote::unload(&there()?, name),
+        ProgCommand::Run(args) => remote::run(&there()?, args),
     }
+}
+
+/// A program of a daemon's VM: what stands for the object is its id or name.
+fn dump_there(args: &DumpArgs) -> Result<()> {
+    let vm = remote::connect(args.vm.connect.as_deref())?;
+    let program = remote::open_program(&vm, &args.object.to_string_lossy())?;
+    print(program.name(), &program, args)
 }
 
 fn dump(args: &DumpArgs) -> Result<()> {
@@ -26,7 +41,7 @@ fn dump(args: &DumpArgs) -> Result<()> {
         bail!("an interpreted program has no machine code: leave out --interpret");
     }
     let file = ObjectFile::open(&args.object)?;
-    let vm = args.vm.builder().boot()?;
+    let vm = args.vm.vm()?;
     for name in crate::verify::programs(&file, args.prog.as_deref())? {
         let options = args.object_args.options(vec![name.clone()]);
         let object = file.load(&vm, &options).map_err(crate::run::explain)?;

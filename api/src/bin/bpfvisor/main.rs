@@ -6,6 +6,7 @@ mod capture;
 mod cli;
 mod doctor;
 mod dump;
+mod remote;
 mod run;
 mod show;
 mod verdict;
@@ -16,11 +17,14 @@ use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.hand_down();
+    let socket = cli.connect.as_deref();
     let done = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Verify(args) => verify::verify(args),
-        Command::Prog(args) => dump::prog(args),
+        Command::Prog(args) => dump::prog(args, socket),
+        Command::Map(args) => remote::map(args, socket),
         Command::Batch(args) => batch::batch(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Completions { shell } => {

@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 fn start(file: &ObjectFile, args: &RunArgs, single: Option<&[u8]>) -> Result<Session> {
     let name = choose(file, args.prog.as_deref())?;
     let begin = Instant::now();
-    let vm = args.vm.builder().boot()?;
+    let vm = args.vm.vm()?;
     let boot = begin.elapsed();
     let mut options = args.object_args.options(vec![name.clone()]);
     if let Some(data) = single {

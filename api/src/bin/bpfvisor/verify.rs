@@ -9,7 +9,7 @@ use bpfvisor::{Error, Vm};
 pub fn verify(args: &VerifyArgs) -> Result<()> {
     let file = ObjectFile::open(&args.object)?;
     let names = programs(&file, args.prog.as_deref())?;
-    let vm = args.vm.builder().boot()?;
+    let vm = args.vm.vm()?;
     let mut refused = 0;
     for name in &names {
         if !one(&file, &vm, name, args)? {

@@ -22,7 +22,7 @@ impl Ours {
     /// Boots the VM.
     pub fn new(args: &BatchArgs) -> Result<Self> {
         Ok(Self {
-            vm: args.vm.builder().boot()?,
+            vm: args.vm.vm()?,
             args: args.vm.clone(),
             log_level: args.log_level,
         })
@@ -32,7 +32,7 @@ impl Ours {
 impl Oracle for Ours {
     fn answer(&mut self, question: &Question) -> Result<Answer> {
         if !self.vm.is_alive() {
-            self.vm = self.args.builder().boot()?;
+            self.vm = self.args.vm()?;
         }
         Ok(match self.load(question) {
             Ok((program, _maps)) => self.accepted(question, &program),
