@@ -56,6 +56,8 @@ pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{
     ArrayView, Elements, Event, EventStream, Iter, Keys, Map, Position, RingBuffer, TypedMap,
 };
+#[cfg(feature = "tokio")]
+pub use map::{AsyncEventStream, AsyncRingBuffer};
 pub use packet::{Buffer, MAX_PACKET, MIN_FRAME, Outcome};
 pub use pool::VmPool;
 pub use program::{LoadInfo, Program};

@@ -1,5 +1,7 @@
 //! Maps, seen from the host.
 
+#[cfg(feature = "tokio")]
+mod awaited;
 mod batch;
 mod core;
 mod create;
@@ -11,6 +13,8 @@ mod ring;
 mod typed;
 mod view;
 
+#[cfg(feature = "tokio")]
+pub use awaited::{AsyncEventStream, AsyncRingBuffer};
 pub use batch::{Elements, Position};
 pub use events::{Event, EventStream};
 pub use iter::{Iter, Keys};

@@ -393,7 +393,7 @@ fn a_table_of_packets_is_checked_when_it_comes_back() {
         (len, u32::MAX),
         (len, 1 << 16),
         (status, 1),
-        (status, i32::MIN as u32),
+        (status, u32::from(i16::MIN as u16)),
     ] {
         proof(|vm| {
             let (answer, _) = batch(vm, word, value);

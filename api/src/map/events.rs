@@ -109,7 +109,7 @@ impl EventStream {
     }
 
     /// The vCPU whose next event was taken.
-    fn step(&mut self) -> Option<usize> {
+    pub(super) fn step(&mut self) -> Option<usize> {
         let count = self.sources.len();
         let found = (0..count)
             .map(|i| (self.turn + i) % count)
@@ -118,7 +118,7 @@ impl EventStream {
         Some(found)
     }
 
-    fn event(&self, cpu: usize) -> Event<'_> {
+    pub(super) fn event(&self, cpu: usize) -> Event<'_> {
         let data = self.sources.get(cpu).map(|s| s.consumer.record());
         Event {
             cpu: cpu as u32,
@@ -168,7 +168,7 @@ impl EventStream {
         false
     }
 
-    fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self) {
         for s in &mut self.sources {
             s.consumer.set_asleep(false);
         }

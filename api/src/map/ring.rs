@@ -143,7 +143,18 @@ impl RingBuffer {
 
     /// The next record, if there is one now.
     pub fn try_next(&mut self) -> Option<&[u8]> {
-        self.consumer.step().then(|| self.consumer.record())
+        self.step().then(|| self.consumer.record())
+    }
+
+    /// Takes the next record, if there is one.
+    pub(super) fn step(&mut self) -> bool {
+        self.consumer.step()
+    }
+
+    /// The record that was taken.
+    #[cfg(feature = "tokio")]
+    pub(super) fn record(&self) -> &[u8] {
+        self.consumer.record()
     }
 
     /// The next record; waits for it, for `timeout` at most (for ever, without
@@ -196,7 +207,7 @@ impl RingBuffer {
         false
     }
 
-    fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self) {
         self.consumer.ring.set_asleep(false);
     }
 
