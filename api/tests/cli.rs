@@ -286,3 +286,17 @@ fn plugin_speaks_the_conformance_protocol() {
     assert!(!rejected.stderr.is_empty());
     assert!(!plugin(&[], "b7").status.success());
 }
+
+#[test]
+fn manual_pages_name_every_command() {
+    let folder = std::env::temp_dir().join(format!("bpfvisor-man-{}", std::process::id()));
+    let folder = folder.to_str().unwrap();
+    bad(&["man", folder], &["manual pages into", folder]);
+    std::fs::create_dir(folder).unwrap();
+    good(&["man", folder]);
+    for page in ["bpfvisor", "bpfvisor-run", "bpfvisor-prog-dump"] {
+        let text = std::fs::read_to_string(format!("{folder}/{page}.1")).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -4,10 +4,14 @@
 mod cli;
 mod hostile;
 mod jail;
+#[path = "../../examples/shared_map.rs"]
+#[allow(dead_code)]
+mod shared_map;
 mod support;
 mod systemd;
 
-use bpfvisor::uapi::errno;
+use bpfvisor::raw::{self, Session, Space, UserMemory};
+use bpfvisor::uapi::{Cmd, errno};
 use bpfvisor::{Error, GuestError, Map, MapSpec, Program, ProgramSpec, TestRun, Vm, Which};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Stdio;
@@ -95,6 +99,41 @@ fn child_uses_the_map_on_stdin() {
     );
     map.insert(&0u32.to_ne_bytes(), &42u64.to_ne_bytes())
         .unwrap();
+}
+
+#[test]
+fn the_example_of_two_processes_counts_every_run() {
+    let daemon = Daemon::start(&[]);
+    let mut other = other_process("child_is_the_second_of_the_example", &daemon.path());
+    let total = shared_map::first(daemon.path().to_str().unwrap(), &mut other).unwrap();
+    assert_eq!(total, 20_000);
+}
+
+#[test]
+#[ignore = "another process of a test"]
+fn child_is_the_second_of_the_example() {
+    shared_map::second(given_socket().to_str().unwrap()).unwrap();
+}
+
+#[test]
+fn raw_commands_are_carried_out_by_the_daemons_vm() {
+    let daemon = Daemon::start(&[]);
+    let (vm, other) = (daemon.connect(), daemon.connect());
+    let space = Space::new(0x1000, 64);
+    space.write(0x1000, &7u32.to_ne_bytes()).unwrap();
+    space.write(0x1008, &99u64.to_ne_bytes()).unwrap();
+    let session = Session::new(&vm, space);
+    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+    // A hash table: type, key_size, value_size, max_entries; the name is at 28.
+    let mut attr = words(&[1, 4, 8, 10, 0, 0, 0]);
+    attr.extend_from_slice(b"raw\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let fd = raw::bpf(&session, Cmd::MapCreate as u32, &mut attr).unwrap();
+    // map_fd, key, value, flags
+    let mut update = words(&[fd as u32, 0, 0x1000, 0, 0x1008, 0, 0, 0]);
+    raw::bpf(&session, Cmd::MapUpdateElem as u32, &mut update).unwrap();
+    let seen = other.open_map(Which::Name("raw")).unwrap();
+    let value = seen.get(&7u32.to_ne_bytes()).unwrap();
+    assert_eq!(value, Some(99u64.to_ne_bytes().to_vec()));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Arguments.
 
+use anyhow::Context;
 use bpfvisor::VmBuilder;
 use bpfvisor::object::LoadOptions;
 use bpfvisor::uapi::ProgType;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Verifies, compiles and runs BPF programs inside a small virtual machine.
@@ -36,6 +37,11 @@ pub enum Command {
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// Where to: a folder that exists
+        folder: PathBuf,
     },
 }
 
@@ -397,6 +403,12 @@ impl Cli {
 pub fn completions(shell: clap_complete::Shell) {
     let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, "bpfvisor", &mut std::io::stdout());
+}
+
+/// Writes the manual pages.
+pub fn man(folder: &Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)
+        .with_context(|| format!("manual pages into {}", folder.display()))
 }
 
 #[cfg(test)]

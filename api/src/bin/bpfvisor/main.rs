@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             cli::completions(*shell);
             Ok(())
         }
+        Command::Man { folder } => cli::man(folder),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
