@@ -1,5 +1,5 @@
 //! What hostile clients and guests may hand in, as functions of bytes: the bodies
-//! of the fuzz targets of `fuzz/`, and of the slice of them that is a test.
+//! of the fuzz targets of `tests/fuzz/`, and of the slice of them that is a test.
 //!
 //! Each gives whether its input was useful: whether it came past the first
 //! checks. None may panic, hang, or reach outside of what it was given.

@@ -190,6 +190,28 @@ fn functions_stay_short_but_for_tables() {
 }
 
 #[test]
+fn the_top_has_only_the_folders_of_the_architecture() {
+    let mut found: Vec<_> = std::fs::read_dir(root())
+        .unwrap()
+        .flatten()
+        .filter(|e| e.file_type().unwrap().is_dir())
+        .map(|e| e.file_name().into_string().unwrap())
+        .filter(|n| !n.starts_with('.') && n != "target")
+        .collect();
+    found.sort();
+    let expected = [
+        "api",
+        "bpf-core",
+        "docs",
+        "guest",
+        "resources",
+        "tests",
+        "vmm",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn links_in_the_docs_lead_somewhere() {
     let mut found = Vec::new();
     files(root(), "md", &mut found);
