@@ -83,11 +83,12 @@ fn every_operation_as_the_kernel() {
     }
 }
 
-/// What was added is always found; of the rest no more than the mathematics say.
+/// What was added is always found; of the rest no more than the mathematics say,
+/// with room for chance: one hash expects 3,860 of 10,000, give or take 110.
 #[test]
 fn few_false_claims() {
     let vm = vm();
-    for (hashes, most) in [(0, 400), (1, 4000), (3, 1000), (15, 200)] {
+    for (hashes, most) in [(0, 400), (1, 4500), (3, 1000), (15, 200)] {
         for size in [4, 8, 13, 40] {
             let map = MapSpec::bloom_filter("b", size, 1000).extra(hashes);
             let map = vm.create_map(map).unwrap();
