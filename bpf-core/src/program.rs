@@ -25,7 +25,7 @@ pub struct ProgramDesc<'a> {
     /// For [`ProgType::Flat`]: what is promised of the memory.
     pub flat: FlatMemory,
     /// First instructions of functions that the object's BTF calls global
-    /// (verified on their own); empty without BTF.
+    /// (followed at each call all the same); empty without BTF.
     pub global_funcs: &'a [u32],
 }
 
