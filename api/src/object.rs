@@ -143,6 +143,41 @@ impl ObjectFile {
         self.maps.iter().map(|m| m.name.as_str())
     }
 
+    /// Sets how many entries a map is made with, as libbpf's
+    /// `bpf_map__set_max_entries`: objects leave 0 where only the loader can know
+    /// it. Sizes of ring buffers are rounded up as in definitions.
+    ///
+    /// # Errors
+    /// EINVAL where there is no such map, or it holds global data, whose size is
+    /// that of its section.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use bpfvisor::{Vm, object::{LoadOptions, ObjectFile}};
+    /// let vm = Vm::builder().boot()?;
+    /// let mut file = ObjectFile::open("balancer.o")?;
+    /// file.set_max_entries("backends", 64)?;
+    /// let object = file.load(&vm, &LoadOptions::default())?;
+    /// # Ok::<(), bpfvisor::Error>(())
+    /// ```
+    pub fn set_max_entries(&mut self, map: &str, entries: u32) -> Result<()> {
+        let Some(def) = self.maps.iter_mut().find(|m| m.name == map) else {
+            let names: Vec<&str> = self.maps().collect();
+            return Err(Error::argument(format!(
+                "no map {map:?}; there are: {}",
+                names.join(", ")
+            )));
+        };
+        if def.data.is_some() {
+            return Err(Error::argument(format!(
+                "map {map:?} holds global data: its size is that of the section"
+            )));
+        }
+        def.max_entries = entries;
+        maps::adjust(def);
+        Ok(())
+    }
+
     /// Its license string.
     pub fn license(&self) -> &str {
         &self.license

@@ -137,6 +137,30 @@ fn pinned_maps_are_shared_by_name() {
 }
 
 #[test]
+fn maps_are_made_with_as_many_entries_as_the_caller_says() {
+    let vm = boot();
+    let mut file = ObjectFile::open(path("limiter.o")).unwrap();
+    let load = |file: &ObjectFile| file.load(&vm, &LoadOptions::default());
+    let sizes = |object: &Object| -> Vec<u32> {
+        let maps = ["buckets", "refusals"].iter();
+        maps.map(|m| object.map(m).unwrap().max_entries()).collect()
+    };
+    assert_eq!(sizes(&load(&file).unwrap()), [4096, 64 << 10]);
+    file.set_max_entries("buckets", 7).unwrap();
+    file.set_max_entries("refusals", 5000).unwrap();
+    assert_eq!(sizes(&load(&file).unwrap()), [7, 8192]);
+
+    file.set_max_entries("buckets", 0).unwrap();
+    let none = load(&file).unwrap_err();
+    assert_eq!(none.errno(), libc::EINVAL);
+    assert!(none.to_string().contains("max_entries must not be 0"));
+    let unknown = file.set_max_entries("nowhere", 1).unwrap_err();
+    assert!(unknown.to_string().contains("buckets"), "{unknown}");
+    let data = file.set_max_entries(".rodata", 2).unwrap_err();
+    assert!(data.to_string().contains("global data"), "{data}");
+}
+
+#[test]
 fn legacy_definitions_of_iproute2() {
     let vm = boot();
     let object = load(&vm, "legacy.o");

@@ -236,7 +236,7 @@ fn bad(def: &MapDef, what: &str) -> Error {
 }
 
 /// What libbpf mends in definitions.
-fn adjust(map: &mut MapDef) {
+pub fn adjust(map: &mut MapDef) {
     if let Some(inner) = &mut map.inner {
         adjust(inner);
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bpfvisor::VmBuilder;
-use bpfvisor::object::LoadOptions;
+use bpfvisor::object::{LoadOptions, ObjectFile};
 use bpfvisor::uapi::ProgType;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -94,9 +94,21 @@ pub struct ObjectArgs {
     /// Type of programs in sections whose names say none: xdp, sched_cls, socket_filter, flat, …
     #[arg(long = "type", value_name = "TYPE", value_parser = prog_type)]
     pub prog_type: Option<ProgType>,
+    /// Make this map with so many entries, where the object leaves that to its loader
+    #[arg(long, value_name = "MAP=COUNT", value_parser = entries)]
+    pub entries: Vec<(String, u32)>,
 }
 
 impl ObjectArgs {
+    /// Reads the object file, and fills in what it leaves open.
+    pub fn open(&self, path: &Path) -> bpfvisor::Result<ObjectFile> {
+        let mut file = ObjectFile::open(path)?;
+        for (map, count) in &self.entries {
+            file.set_max_entries(map, *count)?;
+        }
+        Ok(file)
+    }
+
     /// Options that load these programs.
     pub fn options(&self, programs: Vec<String>) -> LoadOptions {
         LoadOptions {
@@ -106,6 +118,12 @@ impl ObjectArgs {
             ..LoadOptions::default()
         }
     }
+}
+
+fn entries(text: &str) -> Result<(String, u32), String> {
+    let (map, count) = text.split_once('=').ok_or("expected MAP=COUNT")?;
+    let count = count.parse().map_err(|e| format!("{count:?}: {e}"))?;
+    Ok((map.into(), count))
 }
 
 fn prog_type(name: &str) -> Result<ProgType, String> {

@@ -10,7 +10,6 @@ use anyhow::{Result, bail};
 use bpfvisor::Program;
 use bpfvisor::hex;
 use bpfvisor::insn::Insn;
-use bpfvisor::object::ObjectFile;
 use machine::{Line, disassemble};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -40,7 +39,7 @@ fn dump(args: &DumpArgs) -> Result<()> {
     if args.vm.interpret && args.what != Dump::Xlated {
         bail!("an interpreted program has no machine code: leave out --interpret");
     }
-    let file = ObjectFile::open(&args.object)?;
+    let file = args.object_args.open(&args.object)?;
     let vm = args.vm.vm()?;
     for name in crate::verify::programs(&file, args.prog.as_deref())? {
         let options = args.object_args.options(vec![name.clone()]);

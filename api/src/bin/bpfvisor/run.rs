@@ -53,7 +53,7 @@ pub struct Session {
 
 /// Runs and prints.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let mut file = ObjectFile::open(&args.object)?;
+    let mut file = args.object_args.open(&args.object)?;
     for setting in &args.set {
         set_global(&mut file, setting)?;
     }

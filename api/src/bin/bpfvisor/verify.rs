@@ -7,7 +7,7 @@ use bpfvisor::{Error, Vm};
 
 /// Verifies each program, prints the logs, fails where one is not accepted.
 pub fn verify(args: &VerifyArgs) -> Result<()> {
-    let file = ObjectFile::open(&args.object)?;
+    let file = args.object_args.open(&args.object)?;
     let names = programs(&file, args.prog.as_deref())?;
     let vm = args.vm.vm()?;
     let mut refused = 0;

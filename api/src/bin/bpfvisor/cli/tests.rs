@@ -35,6 +35,17 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
+fn entries_name_a_map_and_a_count() {
+    assert!(parse("bpfvisor verify x.o --entries a=1 --entries b=2").is_ok());
+    for bad in ["a", "a=", "a=-1", "a=4294967296"] {
+        assert!(
+            parse(&format!("bpfvisor verify x.o --entries {bad}")).is_err(),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
 fn the_kernel_does_not_interpret() {
     assert!(parse("bpfvisor batch x --kernel --interpret").is_err());
     assert!(parse("bpfvisor batch x --kernel --log-level 2 --stats").is_ok());

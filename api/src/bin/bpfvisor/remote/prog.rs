@@ -5,7 +5,6 @@ use crate::cli::{PinArgs, RefRunArgs};
 use crate::verdict;
 use anyhow::{Context, Result, anyhow};
 use bpfvisor::hex;
-use bpfvisor::object::ObjectFile;
 use bpfvisor::{Program, TestRun, Vm};
 use serde_json::json;
 
@@ -16,7 +15,7 @@ pub fn open(vm: &Vm, text: &str) -> Result<Program> {
 
 /// Loads an object's program and has the daemon keep it under a name.
 pub fn load(vm: &Vm, args: &PinArgs) -> Result<()> {
-    let file = ObjectFile::open(&args.object)?;
+    let file = args.object_args.open(&args.object)?;
     let name = crate::run::choose(&file, args.prog.as_deref())?;
     let options = args.object_args.options(vec![name.clone()]);
     let object = file.load(vm, &options).map_err(crate::run::explain)?;
