@@ -18,9 +18,11 @@
 
 mod attr;
 pub mod btf;
+mod ring;
 mod spec;
 mod sys;
 
+pub use ring::Ring;
 pub use spec::{MapSpec, ProgInfo, ProgSpec, Rejected, RunOutput, RunSpec};
 pub use sys::{Btf, Map, Prog};
 

@@ -183,6 +183,14 @@ fn no_torn_value_no_lost_key_no_phantom() {
     }
 }
 
+/// How long each type is scribbled on: a quarter of a second, or as many seconds
+/// as `SCRIBBLE_SECONDS` says.
+fn scribbling() -> Duration {
+    let seconds = std::env::var("SCRIBBLE_SECONDS");
+    let seconds = seconds.ok().and_then(|s| s.parse().ok());
+    seconds.map_or(Duration::from_millis(250), Duration::from_secs)
+}
+
 /// An unverified program writes anywhere into the storage of the map while the
 /// host reads: wrong values or errors, but it ends, and nothing panics.
 #[test]
@@ -191,20 +199,32 @@ fn scribbled_storage_gives_answers_not_harm() {
     let base = MapSpec::array("base", 8, 1);
     // Storage is given out from the top of the slot: nothing is mapped above it.
     let _guard = vm.create_map(MapSpec::array("guard", 8, 8192)).unwrap();
+    let inner = vm.create_map(base.clone()).unwrap();
     let specs = [
         MapSpec::hash("h", 4, 32, 500),
+        MapSpec::hash("h", 13, 5, 300).flags(map_flags::NO_PREALLOC),
         MapSpec::lru_hash("l", 4, 32, 500),
+        MapSpec::percpu_hash("ph", 4, 8, 300),
+        MapSpec::lru_percpu_hash("lp", 4, 8, 300),
+        MapSpec::array("a", 12, 500),
+        MapSpec::percpu_array("pa", 8, 500),
         MapSpec::lpm_trie("t", 8, 8, 200),
         MapSpec::ringbuf("r", 4096),
-        MapSpec::queue("q", 8, 16),
+        MapSpec::queue("q", 8, 500),
+        MapSpec::new("s", MapType::Stack, 0, 13, 500),
+        MapSpec::new("b", MapType::BloomFilter, 0, 8, 5000),
+        MapSpec::array_of_maps("am", &inner, 500),
+        MapSpec::hash_of_maps("hm", 4, &inner, 300),
+        MapSpec::prog_array("p", 500),
     ];
+    let time = scribbling();
     let mut rng = Rng::new(1);
     for spec in specs {
         let before = vm.create_map(base.clone()).unwrap();
         let map = vm.create_map(spec).unwrap();
         let after = vm.create_map(base.clone()).unwrap();
         let mut ring = map.ring_buffer().ok();
-        let end = Instant::now() + Duration::from_millis(400);
+        let (end, mut rounds) = (Instant::now() + time, 0u64);
         while Instant::now() < end {
             // Storage is given out side by side, so what is written past either
             // neighbour's element lies in the map.
@@ -234,7 +254,9 @@ fn scribbled_storage_gives_answers_not_harm() {
             if let Some(ring) = &mut ring {
                 assert!(ring.drain(|_| ()) < 100_000);
             }
+            rounds += 1;
         }
+        println!("{:?}: {rounds} rounds", map.map_type());
         assert!(vm.is_alive());
     }
 }

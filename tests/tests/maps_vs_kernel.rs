@@ -13,6 +13,8 @@ mod create;
 mod devices;
 #[path = "maps_vs_kernel/events.rs"]
 mod events;
+#[path = "maps_vs_kernel/links.rs"]
+mod links;
 #[path = "maps_vs_kernel/locks.rs"]
 mod locks;
 #[path = "maps_vs_kernel/lru.rs"]
@@ -21,6 +23,8 @@ mod lru;
 mod nested;
 #[path = "maps_vs_kernel/pair.rs"]
 mod pair;
+#[path = "maps_vs_kernel/rings.rs"]
+mod rings;
 
 use bpf_core::uapi::{MapType, errno, map_flags};
 use bpfvisor_tests::generate::Rng;

@@ -36,6 +36,21 @@ const POPULATED: u64 = 256 << 20;
 const POPULATED_ON_DEMAND: u64 = 1 << 20;
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
+/// `BPF_MAP_TYPE_RINGBUF`.
+const RINGBUF: u32 = 27;
+
+/// How much of a new map's storage is taken from the host at once.
+fn populated(record: &MapRecord) -> u64 {
+    match record.map_type {
+        // As much room again as the ring has lies behind it, for records that run on
+        // beyond its end: of that no more is taken than such records fill.
+        RINGBUF => (record.storage_len)
+            .saturating_sub(record.max_entries.into())
+            .min(POPULATED),
+        _ if record.flags & NO_PREALLOC != 0 => POPULATED_ON_DEMAND,
+        _ => POPULATED,
+    }
+}
 
 /// Counters since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,10 +211,7 @@ impl Vm {
     ) -> Result<Arc<Object>, CallError> {
         record.storage = storage.offset();
         record.storage_len = storage.len();
-        storage.populate(match record.flags & NO_PREALLOC {
-            0 => POPULATED,
-            _ => POPULATED_ON_DEMAND,
-        });
+        storage.populate(populated(&record));
         let sent = self.alloc(size_of::<MapRecord>() as u64, 64)?;
         self.shared().write(sent.offset(), record.as_bytes())?;
         let core = &self.0.core;

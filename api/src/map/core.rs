@@ -7,7 +7,7 @@ use super::{link, view};
 use crate::error::{CallerError, Error, Result};
 use crate::vm::{Vm, VmInner};
 use bpf_core::map::Geometry;
-use bpf_core::uapi::{MapType, errno, map_flags};
+use bpf_core::uapi::{MapType, elem_flags, errno, map_flags};
 use bpfvisor_abi::op::{self, NO_KEY, code};
 use bpfvisor_vmm::{Block, Completion, FdError, Kind, Object};
 use std::os::fd::RawFd;
@@ -165,8 +165,10 @@ impl MapCore {
         if !link::holds_objects(self.map_type()) {
             return self.ask("update", code::MAP_UPDATE, key, value, flags, None);
         }
-        if self.map_type() != MapType::HashOfMaps {
-            self.check_slot(key, flags)?;
+        match self.map_type() {
+            MapType::HashOfMaps if flags & elem_flags::F_LOCK == 0 => {}
+            MapType::HashOfMaps => return Err(refused("update", errno::EINVAL)),
+            _ => self.check_slot(key, flags)?,
         }
         let target = self.target(value)?;
         if self.vm.is_remote() {

@@ -72,7 +72,7 @@ impl Vm {
     ) -> Result<Arc<Object>> {
         let vm = &self.inner;
         if vm.vmm.is_remote() {
-            record.storage_len = geometry.storage_len.max(4096);
+            record.storage_len = geometry.storage_len;
             let empties = map_type == MapType::ProgArray;
             return vm
                 .vmm
@@ -89,9 +89,8 @@ impl Vm {
 
     fn storage(&self, geometry: &Geometry) -> Result<Block> {
         let vm = &self.inner;
-        let len = geometry.storage_len.max(4096);
         vm.vmm
-            .alloc(len, 4096)
+            .alloc(geometry.storage_len, geometry.storage_align())
             .map_err(|e| vm.failed("map storage", e))
     }
 }

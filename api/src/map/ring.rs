@@ -1,6 +1,7 @@
 //! Ring buffers: a stream of records from programs.
 
 use super::Map;
+use super::view::Writer;
 use crate::error::{CallerError, Result};
 use crate::vm::died;
 use bpf_core::map::{ReadError, RingConsumer};
@@ -41,6 +42,7 @@ pub struct RingBuffer {
     map: Map,
     consumer: Consumer,
     bell: Bell,
+    _writer: Writer,
 }
 
 /// One ring's end, and the record last taken from it.
@@ -105,11 +107,13 @@ impl Map {
     ///
     /// # Errors
     /// EINVAL for maps of other types, EBUSY where there is a consumer already,
-    /// EPERM for a map that may not be read.
+    /// EPERM for a map that is frozen or may not be read. As long as there is a
+    /// consumer, the map can't be frozen.
     pub fn ring_buffer(&self) -> Result<RingBuffer> {
         let core = self.core();
         core.readable()?;
         let consumer = Consumer::new(self)?;
+        let writer = Writer::new(self)?;
         let vm = &core.vm.inner;
         let bell = vm.vmm.bell(&[&core.object]);
         let bell = bell.map_err(|e| vm.failed("ring buffer", e))?;
@@ -117,6 +121,7 @@ impl Map {
             map: self.clone(),
             consumer,
             bell: bell.ok_or_else(|| refused(errno::EBUSY))?,
+            _writer: writer,
         })
     }
 

@@ -16,7 +16,29 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 pub struct ArrayView {
     map: Map,
     region: Region,
-    writable: bool,
+    writer: Option<Writer>,
+}
+
+/// Somebody who writes into a map's storage from this side. As long as there is
+/// one, the map can't be frozen.
+#[derive(Debug)]
+pub(super) struct Writer(Arc<MapInfo>);
+
+impl Writer {
+    /// EPERM where the map is frozen, or may not be written from outside.
+    pub fn new(map: &Map) -> Result<Self> {
+        // Counted before the look at `frozen`, which `freeze` sets before it
+        // looks at the count.
+        map.core().info.writers.fetch_add(1, SeqCst);
+        let writer = Self(Arc::clone(&map.core().info));
+        map.core().writable().map(|()| writer)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.writers.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Map {
@@ -49,20 +71,11 @@ impl Map {
             )));
         };
         core.readable()?;
-        if writable {
-            let info = &core.info;
-            // Counted before the look at `frozen`, which `freeze` sets before it
-            // looks at the count.
-            info.writers.fetch_add(1, SeqCst);
-            if let Err(e) = core.writable() {
-                info.writers.fetch_sub(1, SeqCst);
-                return Err(e);
-            }
-        }
+        let writer = writable.then(|| Writer::new(self)).transpose()?;
         Ok(ArrayView {
             map: self.clone(),
             region: region.clone(),
-            writable,
+            writer,
         })
     }
 }
@@ -141,7 +154,7 @@ impl ArrayView {
     }
 
     fn check_writable(&self) -> Result<()> {
-        if self.writable {
+        if self.writer.is_some() {
             return Ok(());
         }
         let (op, errno) = ("write", errno::EPERM);
@@ -149,16 +162,8 @@ impl ArrayView {
     }
 }
 
-impl Drop for ArrayView {
-    fn drop(&mut self) {
-        if self.writable {
-            self.map.core().info.writers.fetch_sub(1, SeqCst);
-        }
-    }
-}
-
 /// `BPF_MAP_FREEZE`, as far as this side keeps count: EBUSY where there are
-/// writable views.
+/// writable views, or a consumer of the ring.
 pub(super) fn freeze(info: &Arc<MapInfo>, guest: impl FnOnce() -> Result<()>) -> Result<()> {
     let was = info.frozen.swap(true, SeqCst);
     let done = match info.writers.load(SeqCst) {

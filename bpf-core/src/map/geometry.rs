@@ -77,7 +77,7 @@ pub struct QueueLayout {
     pub slots: u32,
     /// Offset of slot 0.
     pub base: u64,
-    /// Bytes from one slot to the next.
+    /// Bytes from one slot to the next: a value, as in Linux at any alignment.
     pub stride: u64,
 }
 
@@ -139,7 +139,9 @@ impl Geometry {
         }
         let (layout, len) = geo.lay_out().ok_or(TOO_LARGE)?;
         geo.layout = layout;
-        geo.storage_len = len.checked_next_multiple_of(PAGE).ok_or(TOO_LARGE)?;
+        geo.storage_len = len
+            .checked_next_multiple_of(geo.storage_align())
+            .ok_or(TOO_LARGE)?;
         if geo.storage_len > STORAGE_MAX {
             Err(TOO_LARGE)
         } else {
@@ -160,7 +162,7 @@ impl Geometry {
             }
             Queue | Stack => {
                 let slots = self.max_entries.checked_add(1)?;
-                let stride = round8(self.value_size);
+                let stride = u64::from(self.value_size);
                 let len = u64::from(slots).checked_mul(stride)?.checked_add(64)?;
                 (
                     Layout::Queue(QueueLayout {
@@ -201,6 +203,16 @@ impl Geometry {
                 (Layout::Array(ArrayLayout { stride, cpu_stride }), len)
             }
         })
+    }
+
+    /// Alignment of the storage's begin and end: whole pages for what can be
+    /// mapped by itself, cache lines for the rest.
+    pub const fn storage_align(&self) -> u64 {
+        match self.map_type {
+            MapType::Ringbuf => PAGE,
+            MapType::Array if self.flags & map_flags::MMAPABLE != 0 => PAGE,
+            _ => super::region::ALIGN as u64,
+        }
     }
 
     /// Whether every CPU has its own values.

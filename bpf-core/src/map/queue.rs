@@ -72,7 +72,7 @@ impl Queue {
                 }
                 self.region.store_u32(TAIL, self.after(tail));
             }
-            self.region.copy_in(self.slot(head), value);
+            self.copy_in(self.slot(head), value);
             self.region.store_u32(HEAD, next);
             Ok(())
         })
@@ -90,7 +90,7 @@ impl Queue {
                 return Err(MapError::new(errno::ENOENT, "the map is empty"));
             }
             let slot = if self.stack { self.before(head) } else { tail };
-            self.region.copy_out(self.slot(slot), out);
+            self.copy_out(self.slot(slot), out);
             if remove && self.stack {
                 self.region.store_u32(HEAD, slot);
             } else if remove {
@@ -98,6 +98,24 @@ impl Queue {
             }
             Ok(())
         })
+    }
+
+    fn copy_in(&self, off: u64, value: &[u8]) {
+        if off.is_multiple_of(8) {
+            return self.region.copy_in(off, value);
+        }
+        for (at, b) in (off..).zip(value) {
+            self.region.store_u8(at, *b);
+        }
+    }
+
+    fn copy_out(&self, off: u64, out: &mut [u8]) {
+        if off.is_multiple_of(8) {
+            return self.region.copy_out(off, out);
+        }
+        for (at, b) in (off..).zip(out) {
+            *b = self.region.load_u8(at);
+        }
     }
 
     /// See [`mend`](super::mend).

@@ -1,10 +1,11 @@
 //! Map storage that a hostile guest wrote, read by the host.
 
 use bpf_core::map::{Fields, Geometry, MapReader, Region};
-use bpf_core::uapi::{MapType, errno};
+use bpf_core::uapi::{MapType, errno, map_flags};
 
 const SEED: u64 = 7;
-const KINDS: [(MapType, u32, u32, u32, u32); 10] = [
+/// Type, bytes per key and value, entries, flags.
+const KINDS: [(MapType, u32, u32, u32, u32); 20] = [
     (MapType::Array, 4, 12, 9, 0),
     (MapType::PercpuArray, 4, 8, 5, 0),
     (MapType::Hash, 4, 8, 20, 0),
@@ -15,6 +16,16 @@ const KINDS: [(MapType, u32, u32, u32, u32); 10] = [
     (MapType::Queue, 0, 8, 10, 0),
     (MapType::Ringbuf, 0, 0, 4096, 0),
     (MapType::ArrayOfMaps, 4, 4, 8, 0),
+    (MapType::Array, 4, 12, 9, map_flags::MMAPABLE),
+    (MapType::LruPercpuHash, 4, 8, 10, 0),
+    (MapType::LpmTrie, 20, 3, 10, 1),
+    (MapType::Queue, 0, 13, 3, 0),
+    (MapType::Stack, 0, 5, 10, 0),
+    (MapType::BloomFilter, 0, 8, 10, 0),
+    (MapType::HashOfMaps, 4, 4, 8, 0),
+    (MapType::ProgArray, 4, 4, 8, 0),
+    (MapType::PerfEventArray, 4, 4, 8, 0),
+    (MapType::DevmapHash, 4, 8, 8, 0),
 ];
 
 fn geometry(kind: usize) -> Option<Geometry> {

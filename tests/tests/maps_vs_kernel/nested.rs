@@ -217,6 +217,62 @@ fn cycles_do_not_leak() {
     });
 }
 
+/// Two program arrays whose programs use each other's array, maps of maps of both
+/// kinds and streams of events, dropped in many orders.
+#[test]
+fn nothing_that_names_others_leaks() {
+    let vm = vm();
+    let (start, memory) = (objects(&vm), vm.stats().shared_used);
+    let fd = |n: &dyn AsRawFd| n.as_raw_fd().to_ne_bytes();
+    for round in 0..24 {
+        let inner = vm.create_map(MapSpec::hash("i", 4, 8, 4)).unwrap();
+        let array = MapSpec::array_of_maps("a", &inner, 2);
+        let hash = MapSpec::hash_of_maps("h", 4, &inner, 2);
+        let maps = [array, hash].map(|spec| vm.create_map(spec).unwrap());
+        for outer in &maps {
+            outer.insert(&ZERO, &fd(&inner)).unwrap();
+            outer.insert(&[1, 0, 0, 0], &fd(&inner)).unwrap();
+            if round % 3 == 0 {
+                outer.remove(&ZERO).unwrap();
+            }
+        }
+        let tables = [0, 1].map(|_| vm.create_map(MapSpec::prog_array("p", 4)).unwrap());
+        let users = tables.each_ref().map(|t| {
+            let insns = tail_call(t.as_raw_fd());
+            vm.load(ProgramSpec::xdp(insns)).unwrap()
+        });
+        // Each uses one array and is in the other, and in its own.
+        for (table, user) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
+            let key = [(user + table) as u8, 0, 0, 0];
+            tables[table].insert(&key, &fd(&users[user])).unwrap();
+        }
+        let events = MapSpec::perf_event_array("e", vm.vcpus());
+        let events = vm.create_map(events).unwrap();
+        let stream = events.event_stream(4096).unwrap();
+        let _ = users[0].run(&[0; 64]).unwrap();
+        let [user, other] = users;
+        let [outer, last] = maps;
+        let mut all: Vec<Box<dyn std::any::Any>> = vec![
+            Box::new(inner),
+            Box::new(outer),
+            Box::new(last),
+            Box::new(tables),
+            Box::new(user),
+            Box::new(other),
+            Box::new(events),
+            Box::new(stream),
+        ];
+        while !all.is_empty() {
+            drop(all.swap_remove((round * 7 + 3) % all.len()));
+        }
+    }
+    wait_until("all objects are freed", || objects(&vm) == start);
+    // What stays is room for requests, which is used again.
+    wait_until("their memory, too", || {
+        vm.stats().shared_used <= memory + (64 << 10)
+    });
+}
+
 #[test]
 fn the_last_close_empties_a_program_array_and_no_earlier_one() {
     let vm = vm();
