@@ -51,7 +51,7 @@ mod vm;
 
 pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
-pub use bpfvisor_vmm::{Loss, Paused, Recovery, RecoveryLimit, RecoveryReport, VmStats};
+pub use bpfvisor_vmm::{Access, Loss, Paused, Recovery, RecoveryLimit, RecoveryReport, VmStats};
 pub use error::{CallerError, Error, GuestError, HostError, Rejection, Result};
 pub use map::{
     ArrayView, Elements, Event, EventStream, Iter, Keys, Map, Position, RingBuffer, TypedMap,

@@ -1,5 +1,6 @@
 //! Maps, seen from the host.
 
+pub(crate) mod access;
 #[cfg(feature = "tokio")]
 mod awaited;
 mod batch;
@@ -133,7 +134,8 @@ impl Map {
         self.geometry().max_entries
     }
 
-    /// `map_flags` it was created with.
+    /// `map_flags` it was created with, but for those that were about its descriptor
+    /// ([`Map::access`]).
     pub fn flags(&self) -> u32 {
         self.geometry().flags
     }

@@ -11,8 +11,8 @@ use crate::registry::{Known, Pinned};
 use crate::vm::Vm;
 use crate::{Map, Program};
 use bpf_core::uapi::errno;
-use bpfvisor_vmm::{FdError, Object};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use bpfvisor_vmm::{Access, FdError, Object};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// `PATH_MAX`, final zero included.
@@ -127,11 +127,15 @@ impl Vm {
     }
 
     /// One more descriptor for an object.
-    pub(crate) fn export(&self, object: &Arc<Object>) -> Result<std::os::fd::OwnedFd> {
+    pub(crate) fn export(&self, object: &Arc<Object>) -> Result<OwnedFd> {
+        self.export_for(object, Access::Both)
+    }
+
+    /// [`Vm::export`] for one that is good for less.
+    pub(crate) fn export_for(&self, object: &Arc<Object>, access: Access) -> Result<OwnedFd> {
         let vm = &self.inner;
-        vm.vmm
-            .export(object)
-            .map_err(|e| vm.failed("descriptor", e))
+        let fd = vm.vmm.export_for(object, access);
+        fd.map_err(|e| vm.failed("descriptor", e))
     }
 }
 
@@ -143,6 +147,7 @@ impl MapCore {
                 vm: vm.clone(),
                 object,
                 info,
+                access: Access::Both,
             }),
             _ => None,
         }

@@ -335,6 +335,11 @@ impl Program {
         &self.core().info.name
     }
 
+    /// Its id: small numbers that are not used again, as in `bpf_prog_info`.
+    pub fn id(&self) -> u32 {
+        self.inner.core.info.id
+    }
+
     /// What came of verification and compilation.
     pub fn info(&self) -> &LoadInfo {
         &self.core().info.load
@@ -393,12 +398,15 @@ impl ProgramCore {
     }
 
     /// Keeps a map that it does not name.
-    pub fn bind(&self, map: &MapCore) {
-        if self.object.bind(map.object.clone()) {
+    pub fn bind(&self, map: &MapCore) -> Result<()> {
+        let vm = &self.vm.inner;
+        let new = vm.vmm.bind(&self.object, &map.object);
+        if new.map_err(|e| vm.failed("bind", e))? {
             let ids = self.info.map_ids.lock();
             ids.unwrap_or_else(PoisonError::into_inner)
                 .push(map.info.id);
         }
+        Ok(())
     }
 
     /// The instructions as they run, 8 bytes each.

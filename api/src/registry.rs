@@ -9,7 +9,7 @@ use crate::map::MapInfo;
 use crate::program::ProgramInfo;
 use crate::raw::BtfObject;
 use crate::source::{LinkState, SourceState};
-use bpfvisor_vmm::Object;
+use bpfvisor_vmm::{Kind, Object};
 use ids::Ids;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -44,6 +44,14 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Map(_) => Kind::Map,
+            Self::Program(_) => Kind::Program,
+        }
+    }
+
     /// Its id: small numbers that are not used again, for each kind by itself.
     pub fn id(&self) -> u32 {
         match self {

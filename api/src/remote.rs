@@ -9,7 +9,7 @@ use crate::registry::Known;
 use crate::vm::{Vm, VmInner};
 use bpf_core::uapi::{MapType, ProgType, errno};
 use bpfvisor_vmm::daemon::Description;
-use bpfvisor_vmm::{CallError, ConnectError, Kind, Object};
+use bpfvisor_vmm::{Access, CallError, ConnectError, Kind, Object};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,10 +137,15 @@ impl Vm {
         let Some(Known::Map(info)) = self.inner.known(&object) else {
             return Err(none(Kind::Map, which));
         };
-        let fd = self.inner.vmm.export(&object);
-        let fd = fd.map_err(|e| self.inner.failed("map fd", e))?;
-        let vm = self.clone();
-        Ok(Map::new(MapCore { vm, object, info }, fd))
+        let fd = self.export(&object)?;
+        let (vm, access) = (self.clone(), Access::Both);
+        let core = MapCore {
+            vm,
+            object,
+            info,
+            access,
+        };
+        Ok(Map::new(core, fd))
     }
 
     /// A program of a daemon's VM.
@@ -153,8 +158,7 @@ impl Vm {
         let Some(Known::Program(info)) = self.inner.known(&object) else {
             return Err(none(Kind::Program, which));
         };
-        let fd = self.inner.vmm.export(&object);
-        let fd = fd.map_err(|e| self.inner.failed("program fd", e))?;
+        let fd = self.export(&object)?;
         let vm = self.clone();
         Ok(Program::new(ProgramCore { vm, object, info }, fd))
     }

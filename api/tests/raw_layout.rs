@@ -9,7 +9,7 @@ use std::process::Command;
 type Fields = &'static [(&'static str, usize, usize)];
 
 /// Our structure, its place in C, and its name in `union bpf_attr`.
-const PLACES: [(&str, Fields); 18] = [
+const PLACES: [(&str, Fields); 19] = [
     ("union bpf_attr:", MapCreate::FIELDS),
     ("union bpf_attr:", Elem::FIELDS),
     ("union bpf_attr:batch.", Batch::FIELDS),
@@ -21,6 +21,7 @@ const PLACES: [(&str, Fields); 18] = [
     ("union bpf_attr:", ObjPin::FIELDS),
     ("union bpf_attr:", GetId::FIELDS),
     ("union bpf_attr:prog_bind_map.", BindMap::FIELDS),
+    ("union bpf_attr:prog_stream_read.", StreamRead::FIELDS),
     ("union bpf_attr:link_create.", LinkCreate::FIELDS),
     ("union bpf_attr:link_update.", LinkUpdate::FIELDS),
     ("union bpf_attr:link_detach.", LinkDetach::FIELDS),
@@ -66,6 +67,11 @@ fn cases(header: &str) -> Vec<(String, String, usize, usize)> {
     let mut out = Vec::new();
     for (place, fields) in PLACES {
         let (of, path) = place.split_once(':').unwrap();
+        let member = path.trim_end_matches('.');
+        if !header.contains(&format!("}} {member};")) && !member.is_empty() {
+            assert_eq!(member, "prog_stream_read", "an old one is missing");
+            continue;
+        }
         for &(name, offset, size) in fields {
             let name = name.trim_start_matches("r#");
             if name.starts_with('_') || (NEW.contains(&name) && !has(header, name)) {

@@ -5,6 +5,8 @@
 
 #[path = "raw_vs_kernel/maps.rs"]
 mod maps;
+#[path = "raw_vs_kernel/modes.rs"]
+mod modes;
 #[path = "raw_vs_kernel/objects.rs"]
 mod objects;
 #[path = "raw_vs_kernel/programs.rs"]
@@ -153,4 +155,19 @@ fn links() {
 #[test]
 fn information_on_types() {
     same(objects::types);
+}
+
+#[test]
+fn descriptors_of_one_mode() {
+    same(modes::modes);
+}
+
+#[test]
+fn pins_by_mode_and_folder() {
+    same_alone(modes::pinned);
+}
+
+#[test]
+fn streams() {
+    same(modes::streams);
 }

@@ -16,13 +16,14 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::error::{CallError, FdError};
 use crate::jail;
-use crate::object::Object;
+use crate::object::{Access, Object};
 use crate::stat::{Inode, inode};
 
 /// An exported object, and the end of its socket pair that the VMM keeps.
 #[derive(Debug)]
 struct Export {
     object: Arc<Object>,
+    access: Access,
     _kept: UnixStream,
     token: u64,
 }
@@ -75,7 +76,11 @@ impl Registry {
     }
 
     /// A new descriptor that stands for the object and keeps it alive.
-    pub(crate) fn export(&self, object: &Arc<Object>) -> Result<OwnedFd, CallError> {
+    pub(crate) fn export(
+        &self,
+        object: &Arc<Object>,
+        access: Access,
+    ) -> Result<OwnedFd, CallError> {
         let (given, kept) = UnixStream::pair().map_err(os("create a descriptor"))?;
         let key = inode(given.as_raw_fd()).map_err(os("look at a descriptor"))?;
         let mut table = self.table();
@@ -91,6 +96,7 @@ impl Registry {
             key,
             Export {
                 object,
+                access,
                 _kept: kept,
                 token,
             },
@@ -99,12 +105,12 @@ impl Registry {
         Ok(given.into())
     }
 
-    /// The object that a descriptor stands for.
-    pub(crate) fn resolve(&self, fd: RawFd) -> Result<Arc<Object>, FdError> {
+    /// The object that a descriptor stands for, and what for.
+    pub(crate) fn resolve(&self, fd: RawFd) -> Result<(Arc<Object>, Access), FdError> {
         let key = inode(fd).map_err(|_| FdError::NotOpen(fd))?;
         let table = self.table();
         let export = table.by_inode.get(&key).ok_or(FdError::NotOurs(fd))?;
-        Ok(Arc::clone(&export.object))
+        Ok((Arc::clone(&export.object), export.access))
     }
 
     /// Lets go of all objects of a VM, whose descriptors then name nothing.

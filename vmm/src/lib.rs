@@ -77,7 +77,7 @@ pub use config::Config;
 pub use error::{BootError, CallError, ConnectError, FdError};
 pub use fault::FaultReport;
 pub use load::{LoadError, LoadRequest, Loaded};
-pub use object::{Companion, Kept, Kind, Object};
+pub use object::{Access, Companion, Kept, Kind, Object};
 pub use pause::Paused;
 pub use recover::{Loss, Recovery, RecoveryLimit, RecoveryReport};
 pub use shared::SharedMemory;

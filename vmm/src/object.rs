@@ -27,6 +27,19 @@ pub enum Kind {
     Map,
 }
 
+/// What a descriptor is good for. It belongs to the descriptor, and all copies of it,
+/// not to the object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Reading and writing.
+    #[default]
+    Both,
+    /// Reading only (`BPF_F_RDONLY`).
+    Read,
+    /// Writing only (`BPF_F_WRONLY`).
+    Write,
+}
+
 /// A program or map in a VM. The last reference frees it in the guest.
 #[derive(Debug)]
 pub struct Object {
@@ -254,6 +267,13 @@ impl Object {
         }
         bound.push(other);
         true
+    }
+
+    /// Ids, of those whose `id` is known, of all that it keeps alive.
+    pub(crate) fn kept<T>(&self, id: impl Fn(&Object) -> Option<T>) -> Vec<T> {
+        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.keeps.iter().chain(bound.iter());
+        all.filter_map(|object| id(object)).collect()
     }
 
     /// [`Vm::id`](crate::Vm::id) of its VM.

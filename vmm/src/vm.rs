@@ -22,7 +22,7 @@ use crate::fds::Registry;
 use crate::image::Image;
 use crate::lane::{Lane, succeeded};
 use crate::load::{self, LoadError, LoadRequest, Loaded};
-use crate::object::{Kind, Object};
+use crate::object::{Access, Kind, Object};
 use crate::pause::Paused;
 use crate::recover::RecoveryReport;
 use crate::roll::Origin;
@@ -333,12 +333,20 @@ impl Vm {
     /// # Errors
     /// [`CallError::Os`] with EMFILE or ENFILE.
     pub fn export(&self, object: &Arc<Object>) -> Result<OwnedFd, CallError> {
+        self.export_for(object, Access::Both)
+    }
+
+    /// [`Vm::export`] for a descriptor that is good for less.
+    ///
+    /// # Errors
+    /// As [`Vm::export`].
+    pub fn export_for(&self, object: &Arc<Object>, access: Access) -> Result<OwnedFd, CallError> {
         if object.vm_id() != self.id() {
             return Err(CallError::Invalid("an object of another VM"));
         }
         match &self.0.core.daemon {
-            None => Registry::get()?.export(object),
-            Some(daemon) => daemon.export(&self.0.core, object),
+            None => Registry::get()?.export(object, access),
+            Some(daemon) => daemon.export(&self.0.core, object, access),
         }
     }
 
@@ -399,6 +407,18 @@ impl Vm {
         self.daemon()?.unpin(name)
     }
 
+    /// Has a program keep a map that it does not name; false where it did so already.
+    ///
+    /// # Errors
+    /// A daemon's.
+    pub fn bind(&self, program: &Object, map: &Arc<Object>) -> Result<bool, CallError> {
+        let new = program.bind(Arc::clone(map));
+        if let (true, Some(daemon)) = (new, &self.0.core.daemon) {
+            daemon.bind(program, map)?;
+        }
+        Ok(new)
+    }
+
     fn daemon(&self) -> Result<&daemon::Link, CallError> {
         let daemon = self.0.core.daemon.as_deref();
         daemon.ok_or(CallError::Invalid("the VM is one of this process"))
@@ -409,15 +429,23 @@ impl Vm {
     /// # Errors
     /// [`FdError`].
     pub fn resolve(&self, fd: RawFd) -> Result<Arc<Object>, FdError> {
-        let object = Registry::get()
+        self.resolve_for(fd).map(|(object, _)| object)
+    }
+
+    /// [`Vm::resolve`], and what the descriptor is good for.
+    ///
+    /// # Errors
+    /// [`FdError`].
+    pub fn resolve_for(&self, fd: RawFd) -> Result<(Arc<Object>, Access), FdError> {
+        let found = Registry::get()
             .map_err(|_| FdError::NotOurs(fd))?
             .resolve(fd);
-        let object = match (object, &self.0.core.daemon) {
+        let found = match (found, &self.0.core.daemon) {
             (Err(FdError::NotOurs(_)), Some(daemon)) => daemon.identify(&self.0.core, fd)?,
-            (object, _) => object?,
+            (found, _) => found?,
         };
-        if object.vm_id() == self.id() {
-            Ok(object)
+        if found.0.vm_id() == self.id() {
+            Ok(found)
         } else {
             Err(FdError::OtherVm(fd))
         }

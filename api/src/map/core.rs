@@ -7,9 +7,9 @@ use super::{link, view};
 use crate::error::{CallerError, Error, Result};
 use crate::vm::{Vm, VmInner};
 use bpf_core::map::Geometry;
-use bpf_core::uapi::{MapType, elem_flags, errno, map_flags};
+use bpf_core::uapi::{MapType, elem_flags, errno};
 use bpfvisor_abi::op::{self, NO_KEY, code};
-use bpfvisor_vmm::{Block, Completion, FdError, Kind, Object};
+use bpfvisor_vmm::{Access, Block, Completion, FdError, Kind, Object};
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -20,6 +20,8 @@ pub(crate) struct MapCore {
     pub vm: Vm,
     pub object: Arc<Object>,
     pub info: Arc<MapInfo>,
+    /// What the descriptor that it was reached by is good for.
+    pub access: Access,
 }
 
 /// Which way a batch goes over the map, [`op::batch`].
@@ -50,19 +52,24 @@ fn fd_error(fd: RawFd, what: &str, errno: i32) -> Error {
 impl Vm {
     /// The object behind an fd, of this kind.
     pub(crate) fn object(&self, fd: RawFd, kind: Kind) -> Result<Arc<Object>> {
+        self.object_for(fd, kind).map(|(object, _)| object)
+    }
+
+    /// [`Vm::object`], and what the fd is good for.
+    fn object_for(&self, fd: RawFd, kind: Kind) -> Result<(Arc<Object>, Access)> {
         let (is_not, what) = match kind {
             Kind::Map => ("is not a map", "map"),
             Kind::Program => ("is not a program", "program"),
         };
-        let object = self.inner.vmm.resolve(fd).map_err(|e| match e {
+        let found = self.inner.vmm.resolve_for(fd).map_err(|e| match e {
             FdError::NotOpen(_) => fd_error(fd, "is not open", errno::EBADF),
             FdError::NotOurs(_) => fd_error(fd, is_not, errno::EINVAL),
             FdError::OtherVm(_) => {
                 fd_error(fd, &format!("is a {what} of another VM"), errno::EXDEV)
             }
         })?;
-        if object.kind() == kind {
-            Ok(object)
+        if found.0.kind() == kind {
+            Ok(found)
         } else {
             Err(fd_error(fd, is_not, errno::EINVAL))
         }
@@ -73,8 +80,10 @@ impl MapCore {
     /// The map behind an fd: EBADF where it is not open, EINVAL where it is no
     /// map, EXDEV for one of another VM.
     pub fn from_fd(vm: &Vm, fd: RawFd) -> Result<Self> {
-        let object = vm.object(fd, Kind::Map)?;
-        Self::of(vm, object).ok_or_else(|| fd_error(fd, "is not a map", errno::EINVAL))
+        let (object, access) = vm.object_for(fd, Kind::Map)?;
+        let map = Self::of(vm, object);
+        let map = map.ok_or_else(|| fd_error(fd, "is not a map", errno::EINVAL))?;
+        Ok(Self { access, ..map })
     }
 
     pub fn geometry(&self) -> &Geometry {
@@ -100,15 +109,16 @@ impl MapCore {
         self.info.links.upgrade().unwrap_or_else(none)
     }
 
-    /// EPERM where the map may not be read from outside.
+    /// EPERM where the map may not be read by this descriptor.
     pub fn readable(&self) -> Result<()> {
-        self.allowed("read", self.geometry().flags & map_flags::WRONLY == 0)
+        self.allowed("read", self.access != Access::Write)
     }
 
-    /// EPERM where the map may not be written from outside (any more).
+    /// EPERM where the map may not be written by this descriptor, or from outside at
+    /// all any more.
     pub fn writable(&self) -> Result<()> {
-        let read_only = self.geometry().flags & map_flags::RDONLY != 0;
-        self.allowed("write", !read_only && !self.info.frozen.load(Relaxed))
+        let frozen = self.info.frozen.load(Relaxed);
+        self.allowed("write", self.access != Access::Read && !frozen)
     }
 
     fn allowed(&self, op: &'static str, yes: bool) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Creating maps.
 
 use super::host::HostMap;
-use super::{Map, MapCore, MapInfo, link};
+use super::{Map, MapCore, MapInfo, access, link};
 use crate::error::{CallerError, Error, HostError, Result};
 use crate::raw::MapTypes;
 use crate::registry::Known;
@@ -38,7 +38,9 @@ impl Vm {
         inner: Option<&MapCore>,
     ) -> Result<(MapCore, OwnedFd)> {
         let vm = &self.inner;
-        let geometry = geometry(&spec, inner.is_some(), self.vcpus())?;
+        let mut geometry = geometry(&spec, inner.is_some(), self.vcpus())?;
+        let access = access::of_flags(spec.flags)?;
+        geometry.flags &= !access::MODE;
         check_lock(&spec)?;
         let mut record = map_record(&spec, &geometry)?;
         if spec.flags & map_flags::ZERO_SEED == 0 {
@@ -58,9 +60,15 @@ impl Vm {
         let known = (id, spec.name, spec.types);
         let info = MapInfo::new(vm, &object, known, geometry, &record);
         vm.registry.add(&object, Known::Map(info.clone()));
-        let fd = vm.vmm.export(&object).map_err(|e| vm.failed("map fd", e))?;
+        let fd = self.export_for(&object, access)?;
         let vm = self.clone();
-        Ok((MapCore { vm, object, info }, fd))
+        let core = MapCore {
+            vm,
+            object,
+            info,
+            access,
+        };
+        Ok((core, fd))
     }
 
     fn new_object(
@@ -227,7 +235,7 @@ fn map_record(spec: &MapSpec, geometry: &Geometry) -> Result<MapRecord> {
         key_size: spec.key_size,
         value_size: spec.value_size,
         max_entries: geometry.max_entries,
-        flags: spec.flags,
+        flags: geometry.flags,
         spin_lock_off: spec.spin_lock_off.unwrap_or(u32::MAX),
         timer_off: u32::MAX,
         extra: spec.extra,

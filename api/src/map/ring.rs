@@ -112,6 +112,8 @@ impl Map {
     pub fn ring_buffer(&self) -> Result<RingBuffer> {
         let core = self.core();
         core.readable()?;
+        // What is read is taken away.
+        core.writable()?;
         let consumer = Consumer::new(self)?;
         let writer = Writer::new(self)?;
         let vm = &core.vm.inner;

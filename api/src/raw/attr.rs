@@ -176,6 +176,15 @@ layouts! {
         flags: u32,
     }
 
+    /// `BPF_PROG_STREAM_READ_BY_FD`: `prog_stream_read`.
+    StreamRead {
+        stream_buf: u64,
+        stream_buf_len: u32,
+        stream_id: u32,
+        prog_fd: u32,
+        _pad: u32,
+    }
+
     /// `BPF_LINK_CREATE`: `link_create`.
     LinkCreate {
         prog_fd: u32,
@@ -318,6 +327,9 @@ impl Attr for GetId {
 }
 impl Attr for BindMap {
     const END: usize = 12;
+}
+impl Attr for StreamRead {
+    const END: usize = 20;
 }
 impl Attr for LinkCreate {
     // Of the longest kind of link.

@@ -3,20 +3,15 @@
 use super::attr::{BindMap, GetId};
 use super::call::{Call, Result, answer, fd, invalid, refuse};
 use super::{UserMemory, btf};
-use crate::map::MapCore;
+use crate::Vm;
+use crate::map::{MapCore, access};
 use crate::program::ProgramCore;
 use crate::registry::Known;
 use crate::source;
-use bpf_core::uapi::{Cmd, errno, map_flags};
+use bpf_core::uapi::{Cmd, errno};
+use bpfvisor_vmm::{Kind, Object};
 use std::mem::offset_of;
-
-fn is_map(known: &Known) -> bool {
-    matches!(known, Known::Map(_))
-}
-
-fn is_program(known: &Known) -> bool {
-    matches!(known, Known::Program(_))
-}
+use std::sync::Arc;
 
 /// The smallest id behind the one given.
 pub(super) fn next<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i64> {
@@ -27,12 +22,13 @@ pub(super) fn next<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i6
             attr.start_id
         )));
     }
-    let registry = &call.session.vm().inner.registry;
+    let vm = call.session.vm();
+    let registry = &vm.inner.registry;
     registry.sweep();
     registry.btfs.sweep();
     let next = match cmd {
-        Cmd::MapGetNextId => registry.id_after(attr.start_id, is_map),
-        Cmd::ProgGetNextId => registry.id_after(attr.start_id, is_program),
+        Cmd::MapGetNextId => next_object(vm, attr.start_id, Kind::Map)?,
+        Cmd::ProgGetNextId => next_object(vm, attr.start_id, Kind::Program)?,
         Cmd::BtfGetNextId => registry.btf_ids.after(attr.start_id),
         _ => registry.link_ids.after(attr.start_id),
     };
@@ -49,9 +45,18 @@ pub(super) fn get<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i64
         _ => 4,
     };
     let attr: GetId = call.get_until(end)?;
-    if matches!(cmd, Cmd::MapGetFdById | Cmd::BtfGetFdById) {
-        check_flags(attr.open_flags, cmd)?;
+    let known = match cmd {
+        Cmd::MapGetFdById => access::MODE,
+        Cmd::BtfGetFdById => 0,
+        _ => u32::MAX,
+    };
+    if attr.open_flags & !known != 0 {
+        return Err(invalid(format!(
+            "unknown open_flags {:#x}",
+            attr.open_flags
+        )));
     }
+    let access = access::of_flags(attr.open_flags)?;
     let vm = call.session.vm();
     let registry = &vm.inner.registry;
     registry.sweep();
@@ -60,11 +65,11 @@ pub(super) fn get<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i64
     let none = || refuse(errno::ENOENT, format!("nothing has the id {id}"));
     match cmd {
         Cmd::MapGetFdById => {
-            let map = registry.by_id(id, is_map).ok_or_else(none)?;
-            answer(vm.export(&map)?)
+            let map = object(vm, id, Kind::Map)?.ok_or_else(none)?;
+            answer(vm.export_for(&map, access)?)
         }
         Cmd::ProgGetFdById => {
-            let program = registry.by_id(id, is_program).ok_or_else(none)?;
+            let program = object(vm, id, Kind::Program)?.ok_or_else(none)?;
             answer(vm.export(&program)?)
         }
         Cmd::BtfGetFdById => {
@@ -78,19 +83,25 @@ pub(super) fn get<M: UserMemory>(call: &mut Call<'_, M>, cmd: Cmd) -> Result<i64
     }
 }
 
-/// Linux has descriptors through which a map can only be read, or written.
-fn check_flags(flags: u32, cmd: Cmd) -> Result<()> {
-    const MODE: u32 = map_flags::RDONLY | map_flags::WRONLY;
-    if flags == 0 {
-        return Ok(());
+/// The number of an object, of a kind.
+fn next_object(vm: &Vm, after: u32, kind: Kind) -> Result<Option<u32>> {
+    if vm.is_remote() {
+        let all = vm.inner.vmm.list(kind);
+        let all = all.map_err(|e| vm.inner.failed("list", e))?;
+        return Ok(all.iter().map(|d| d.id).find(|&id| id > after));
     }
-    if cmd == Cmd::MapGetFdById && flags & !MODE == 0 && flags != MODE {
-        return Err(refuse(
-            errno::EOPNOTSUPP,
-            "descriptors that only read or only write are not supported",
-        ));
+    let wanted = |known: &Known| known.kind() == kind;
+    Ok(vm.inner.registry.id_after(after, wanted))
+}
+
+/// The object with a number.
+fn object(vm: &Vm, id: u32, kind: Kind) -> Result<Option<Arc<Object>>> {
+    if vm.is_remote() {
+        let found = vm.inner.vmm.open_id(kind, id);
+        return Ok(found.map_err(|e| vm.inner.failed("open", e))?);
     }
-    Err(invalid(format!("unknown open_flags {flags:#x}")))
+    let wanted = |known: &Known| known.kind() == kind;
+    Ok(vm.inner.registry.by_id(id, wanted))
 }
 
 pub(super) fn bind<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
@@ -101,6 +112,6 @@ pub(super) fn bind<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
     let vm = call.session.vm();
     let program = ProgramCore::from_fd(vm, fd(attr.prog_fd))?;
     let map = MapCore::from_fd(vm, fd(attr.map_fd))?;
-    program.bind(&map);
+    program.bind(&map)?;
     Ok(0)
 }

@@ -29,7 +29,7 @@
 //! | `BPF_OBJ_GET_INFO_BY_FD`, `BPF_ENABLE_STATS`, ids, `BPF_PROG_BIND_MAP` | as Linux |
 //! | `BPF_OBJ_PIN`, `BPF_OBJ_GET` | names inside the VM, see [`Vm::pin`](crate::Vm::pin) |
 //! | links | of XDP programs to a [`PacketSource`](crate::PacketSource) |
-//! | streams | `EOPNOTSUPP`, not yet |
+//! | `BPF_PROG_STREAM_READ_BY_FD` | as Linux, of programs that have written nothing |
 //! | what needs hooks of a kernel | `EINVAL` |
 
 pub mod attr;
@@ -45,6 +45,7 @@ mod load;
 mod map_create;
 mod memory;
 mod pin;
+mod stream;
 mod test_run;
 mod tlv;
 
@@ -149,22 +150,26 @@ pub fn bpf<M: UserMemory>(session: &Session<M>, cmd: u32, attr: &mut [u8]) -> Re
         Cmd::MapGetFdById | Cmd::ProgGetFdById | Cmd::BtfGetFdById | Cmd::LinkGetFdById => {
             ids::get(&mut call, cmd)
         }
-        other => Err(unsupported(other)),
+        Cmd::ProgStreamReadByFd => stream::read(&call),
+        other => Err(no_kernel(other)),
     }
 }
 
-fn unsupported(cmd: Cmd) -> Refused {
-    use Cmd::*;
+/// A command that only a kernel can carry out, and what of a kernel it needs.
+fn no_kernel(cmd: Cmd) -> Refused {
+    let needs = match cmd {
+        Cmd::ProgAttach | Cmd::ProgDetach | Cmd::ProgQuery => {
+            "the hooks of a kernel; XDP programs are attached to packet sources by links"
+        }
+        Cmd::RawTracepointOpen => "the tracepoints of a kernel",
+        Cmd::TaskFdQuery => "perf events of a kernel",
+        Cmd::IterCreate => "a kernel's own objects to iterate over",
+        Cmd::TokenCreate => "a bpf file system and its user namespace",
+        _ => "a kernel",
+    };
     let name = cmd.name();
-    match cmd {
-        ProgAttach | ProgDetach | ProgQuery | RawTracepointOpen | TaskFdQuery | IterCreate
-        | TokenCreate => refuse(
-            errno::EINVAL,
-            format!("{name} has no meaning here: it needs hooks of a kernel"),
-        ),
-        _ => refuse(
-            errno::EOPNOTSUPP,
-            format!("{name} is not supported by this version of bpfvisor"),
-        ),
-    }
+    refuse(
+        errno::EINVAL,
+        format!("{name} has no meaning here: it needs {needs}"),
+    )
 }

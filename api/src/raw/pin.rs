@@ -3,25 +3,49 @@
 use super::UserMemory;
 use super::attr::ObjPin;
 use super::call::{Call, Result, answer, fd, invalid, refuse};
+use crate::map::access;
 use crate::pins::LONGEST_PATH;
 use crate::registry::Pinned;
 use crate::source;
-use bpf_core::uapi::{errno, map_flags};
+use bpf_core::uapi::errno;
+use bpfvisor_vmm::{Access, Kind};
+use std::path::PathBuf;
 
+const ENOTDIR: i32 = libc::ENOTDIR;
 /// `BPF_F_PATH_FD`.
 const PATH_FD: u32 = 1 << 14;
 
+/// The name: with BPF_F_PATH_FD, and unless it begins with a slash, one in the folder
+/// that `path_fd` is.
 fn path<M: UserMemory>(call: &Call<'_, M>, attr: &ObjPin) -> Result<String> {
-    if attr.file_flags & PATH_FD != 0 {
+    let name = call.read_string(attr.pathname, LONGEST_PATH)?;
+    if attr.file_flags & PATH_FD == 0 || name.starts_with('/') || name.is_empty() {
+        return Ok(name);
+    }
+    let folder = match attr.path_fd {
+        libc::AT_FDCWD => PathBuf::from("/proc/self/cwd"),
+        fd => PathBuf::from(format!("/proc/self/fd/{fd}")),
+    };
+    let path = std::fs::read_link(&folder).map_err(|_| {
+        refuse(
+            errno::EBADF,
+            format!("path_fd {} is not open", attr.path_fd),
+        )
+    })?;
+    if !folder.is_dir() {
         return Err(refuse(
-            errno::EOPNOTSUPP,
-            "names are of a VM, not relative to a folder",
+            ENOTDIR,
+            format!("path_fd {} is no folder", attr.path_fd),
         ));
     }
-    if attr.path_fd != 0 {
-        return Err(invalid("path_fd without BPF_F_PATH_FD"));
+    Ok(path.join(name).to_string_lossy().into_owned())
+}
+
+fn check_path_fd(attr: &ObjPin) -> Result<()> {
+    match attr.file_flags & PATH_FD == 0 && attr.path_fd != 0 {
+        true => Err(invalid("path_fd without BPF_F_PATH_FD")),
+        false => Ok(()),
     }
-    call.read_string(attr.pathname, LONGEST_PATH)
 }
 
 pub(super) fn pin<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
@@ -32,6 +56,7 @@ pub(super) fn pin<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
             attr.file_flags
         )));
     }
+    check_path_fd(&attr)?;
     let path = path(call, &attr)?;
     let vm = call.session.vm();
     let number = fd(attr.bpf_fd);
@@ -44,27 +69,28 @@ pub(super) fn pin<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
 }
 
 pub(super) fn get<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
-    const MODE: u32 = map_flags::RDONLY | map_flags::WRONLY;
     let attr: ObjPin = call.get()?;
-    if attr.bpf_fd != 0 || attr.file_flags & !(PATH_FD | MODE) != 0 {
+    if attr.bpf_fd != 0 || attr.file_flags & !(PATH_FD | access::MODE) != 0 {
         return Err(invalid(
             "bpf_fd is for pinning, and file_flags has unknown bits",
         ));
     }
-    if attr.file_flags & MODE == MODE {
-        return Err(invalid("BPF_F_RDONLY and BPF_F_WRONLY together"));
-    }
+    check_path_fd(&attr)?;
+    let access = access::of_flags(attr.file_flags)?;
     let path = path(call, &attr)?;
     let vm = call.session.vm();
-    let found = vm.pinned(&path)?;
-    if attr.file_flags & MODE != 0 {
-        return Err(refuse(
-            errno::EOPNOTSUPP,
-            "descriptors that only read or only write are not supported",
-        ));
-    }
-    match found {
-        Pinned::Object(object) => answer(vm.export(&object)?),
+    match vm.pinned(&path)? {
+        Pinned::Object(object) => {
+            // A descriptor of a program has no modes.
+            let access = match object.kind() {
+                Kind::Map => access,
+                Kind::Program => Access::Both,
+            };
+            answer(vm.export_for(&object, access)?)
+        }
+        Pinned::Link(_) if access != Access::Both => {
+            Err(invalid("descriptors of links have no modes"))
+        }
         Pinned::Link(link) => answer(source::export(vm, &link)?),
     }
 }

@@ -56,7 +56,7 @@ fn dropped(socket: &OwnedFd) -> bool {
 fn hello() -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(b"bpfvisor");
-    bytes.extend([1, bpfvisor_abi::PROTOCOL_VERSION as u8]);
+    bytes.extend([2, bpfvisor_abi::PROTOCOL_VERSION as u8]);
     bytes
 }
 
@@ -136,7 +136,7 @@ fn garbage_ends_the_connection_and_nothing_else() {
         (&[1, 1], 0),
         (&long, 0),
         (&[5], 0),
-        (&[4, 1], 1),
+        (&[4, 1, 0], 1),
         (&[5], 3),
         (&[5], 200),
     ] {
@@ -168,7 +168,7 @@ fn random_requests_do_no_harm() {
         for _ in 0..40 {
             let len = 1 + random() as usize % 64;
             let mut bytes: Vec<u8> = (0..len).map(|_| random() as u8).collect();
-            bytes[0] %= 17;
+            bytes[0] %= 18;
             say(&socket, &bytes, &[]);
         }
         let _ = shutdown(&socket, Shutdown::Write);
@@ -190,7 +190,7 @@ fn a_flood_of_connections_and_requests_is_survived() {
     say(&socket, &hello(), &[]);
     rustix::io::ioctl_fionbio(&socket, true).unwrap();
     for _ in 0..5000 {
-        say(&socket, &[7, 0, 0], &[]); // a list
+        say(&socket, &[8, 0, 0], &[]); // a list
     }
     assert_eq!(scene.prog.run(&FRAME).unwrap().retval, 2);
     drop(socket);

@@ -4,6 +4,7 @@
 mod cli;
 mod hostile;
 mod jail;
+mod shared;
 #[path = "../../examples/shared_map.rs"]
 #[allow(dead_code)]
 mod shared_map;

@@ -10,7 +10,7 @@ pub const FOLDER: &str = "/tmp/bpfvisor-raw-vs-kernel";
 /// `BPF_XDP`.
 const ATTACH_XDP: u32 = 37;
 
-fn info(s: &mut Script<'_>, fd: i32, len: usize) -> Vec<u8> {
+pub fn info(s: &mut Script<'_>, fd: i32, len: usize) -> Vec<u8> {
     let mut info = vec![0u8; len];
     let to = addr_mut(&mut info);
     let mut attr = Attr::new(16).u32(0, fd).u32(4, len as u32).u64(8, to);
@@ -19,7 +19,7 @@ fn info(s: &mut Script<'_>, fd: i32, len: usize) -> Vec<u8> {
     info
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 

@@ -25,7 +25,7 @@ use crate::fault::{Cause, FaultReport};
 use crate::image::Image;
 use crate::lane::Lane;
 use crate::load::LoadRequest;
-use crate::object::{Kind, Object};
+use crate::object::{Access, Kind, Object};
 use crate::shared::SharedMemory;
 use crate::stat::inode;
 
@@ -251,15 +251,24 @@ impl Link {
         core: &Arc<Core>,
         reply: (Reply, Option<OwnedFd>),
     ) -> Result<Arc<Object>, CallError> {
-        let (Reply::Object(description), fd) = reply else {
-            return Err(self.nonsense());
-        };
+        match reply {
+            (Reply::Object(description), fd) => self.described(core, *description, fd),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    fn described(
+        &self,
+        core: &Arc<Core>,
+        description: Description,
+        fd: Option<OwnedFd>,
+    ) -> Result<Arc<Object>, CallError> {
         let (offset, len) = description.storage;
         let end = offset.checked_add(len);
         if end.is_none_or(|end| end > core.shared.len()) {
             return Err(self.nonsense());
         }
-        Ok(self.adopt(core, *description, fd))
+        Ok(self.adopt(core, description, fd))
     }
 
     /// The value that stands for an object of the daemon in this process.
@@ -325,26 +334,38 @@ impl Link {
     }
 
     /// A descriptor for an object.
-    pub(crate) fn export(&self, core: &Arc<Core>, object: &Object) -> Result<OwnedFd, CallError> {
+    pub(crate) fn export(
+        &self,
+        core: &Arc<Core>,
+        object: &Object,
+        access: Access,
+    ) -> Result<OwnedFd, CallError> {
         core.check_alive()?;
-        if let Some(given) = object.take_given() {
+        if access == Access::Both
+            && let Some(given) = object.take_given()
+        {
             return Ok(given);
         }
         let handle = object.handle();
-        let (_, fd) = self.ask(&Request::Export { handle }, &[])?;
+        let (_, fd) = self.ask(&Request::Export { handle, access }, &[])?;
         fd.ok_or_else(|| self.nonsense())
     }
 
     /// The object behind a descriptor that may be the daemon's.
-    pub(crate) fn identify(&self, core: &Arc<Core>, fd: RawFd) -> Result<Arc<Object>, FdError> {
+    pub(crate) fn identify(
+        &self,
+        core: &Arc<Core>,
+        fd: RawFd,
+    ) -> Result<(Arc<Object>, Access), FdError> {
         inode(fd).map_err(|_| FdError::NotOpen(fd))?;
         let copy = crate::stat::duplicate(fd).map_err(|_| FdError::NotOurs(fd))?;
         let reply = self.ask(&Request::Identify, &[copy.as_fd()]);
-        let reply = reply.map_err(|_| FdError::NotOurs(fd))?;
-        if matches!(reply.0, Reply::Nothing) {
+        let Ok((Reply::Identified(description, access), given)) = reply else {
             return Err(FdError::NotOurs(fd));
-        }
-        self.object(core, reply).map_err(|_| FdError::NotOurs(fd))
+        };
+        let object = self.described(core, *description, given);
+        let object = object.map_err(|_| FdError::NotOurs(fd))?;
+        Ok((object, access))
     }
 
     pub(crate) fn link(
@@ -401,6 +422,13 @@ impl Link {
         self.order(&Request::Pin {
             handle: object.handle(),
             name: name.into(),
+        })
+    }
+
+    pub(crate) fn bind(&self, program: &Object, map: &Object) -> Result<(), CallError> {
+        self.order(&Request::Bind {
+            program: program.handle(),
+            map: map.handle(),
         })
     }
 

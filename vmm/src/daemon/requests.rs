@@ -7,13 +7,13 @@ use bpfvisor_abi::op::{LoadRecord, MapRecord};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::session::{Answer, Session};
-use super::wire::{Reply, Request};
+use super::wire::{Description, Reply, Request};
 use crate::bell::Bell;
 use crate::error::CallError;
 use crate::fds::Registry;
 use crate::links::Links;
 use crate::load;
-use crate::object::Object;
+use crate::object::{Access, Kind, Object};
 
 /// Maps that one program may use, in Linux as here.
 const USED_MAPS: usize = 64;
@@ -40,9 +40,9 @@ impl Session {
                 empties,
             } => self.create_map(&record, &keeps, empties),
             Request::Load { record, maps, note } => self.load(record, &maps, note),
-            Request::Export { handle } => {
-                let object = self.object(handle)?;
-                Ok((Reply::Done, Some(Registry::get()?.export(&object)?)))
+            Request::Export { handle, access } => {
+                let fd = Registry::get()?.export(&self.object(handle)?, access)?;
+                Ok((Reply::Done, Some(fd)))
             }
             Request::Identify => self.identify(fd),
             Request::Link {
@@ -70,12 +70,20 @@ impl Session {
             Request::OpenPin { name } => self.found(table.pinned(&name), true),
             Request::Pin { handle, name } => {
                 let object = self.object(handle)?;
-                let fd = Registry::get()?.export(&object)?;
+                let fd = Registry::get()?.export(&object, Access::Both)?;
                 table.pin(&name, object, fd)?;
                 Ok((Reply::Done, None))
             }
             Request::Unpin { name } => {
                 table.unpin(&name)?;
+                Ok((Reply::Done, None))
+            }
+            Request::Bind { program, map } => {
+                let (program, map) = (self.object(program)?, self.object(map)?);
+                if (program.kind(), map.kind()) != (Kind::Program, Kind::Map) {
+                    return errno(libc::EINVAL);
+                }
+                program.bind(map);
                 Ok((Reply::Done, None))
             }
             Request::Bell { handles } => self.bell(&handles),
@@ -96,20 +104,23 @@ impl Session {
         match object {
             None => Ok((Reply::Nothing, None)),
             Some(object) if fd => self.described(&object),
-            Some(object) => Ok((self.description(&object)?, None)),
+            Some(object) => {
+                let description = Box::new(self.description(&object)?);
+                Ok((Reply::Object(description), None))
+            }
         }
     }
 
-    fn description(&self, object: &Object) -> Result<Reply> {
+    fn description(&self, object: &Object) -> Result<Description> {
         let description = self.shared.table.describe(object);
-        let description = description.ok_or(CallError::Errno { errno: libc::EBADF })?;
-        Ok(Reply::Object(Box::new(description)))
+        description.ok_or(CallError::Errno { errno: libc::EBADF })
     }
 
     /// An object with a descriptor.
     fn described(&self, object: &Arc<Object>) -> Result<Answer> {
-        let fd = Registry::get()?.export(object)?;
-        Ok((self.description(object)?, Some(fd)))
+        let fd = Registry::get()?.export(object, Access::Both)?;
+        let description = Box::new(self.description(object)?);
+        Ok((Reply::Object(description), Some(fd)))
     }
 
     fn lease(&mut self, len: u64, low: bool) -> Result<Answer> {
@@ -166,9 +177,16 @@ impl Session {
 
     fn identify(&self, fd: Option<OwnedFd>) -> Result<Answer> {
         let fd = fd.ok_or(CallError::Errno { errno: libc::EBADF })?;
-        let object = Registry::get()?.resolve(fd.as_raw_fd());
-        let ours = |o: &Arc<Object>| o.vm_id() == self.shared.vm.id();
-        self.found(object.ok().filter(ours), true)
+        let found = Registry::get()?.resolve(fd.as_raw_fd());
+        let ours = |(o, _): &(Arc<Object>, Access)| o.vm_id() == self.shared.vm.id();
+        match found.ok().filter(ours) {
+            None => Ok((Reply::Nothing, None)),
+            Some((object, access)) => {
+                let fd = Registry::get()?.export(&object, Access::Both)?;
+                let description = Box::new(self.description(&object)?);
+                Ok((Reply::Identified(description, access), Some(fd)))
+            }
+        }
     }
 
     fn bell(&mut self, handles: &[u32]) -> Result<Answer> {

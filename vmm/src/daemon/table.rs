@@ -164,7 +164,6 @@ impl Entries {
 
     fn describe(&self, (kind, id): (Kind, u32), object: &Object) -> Option<Description> {
         let entry = self.by_id.get(&(kind, id))?;
-        let maps = object.keeps().iter();
         let pins = self.pins.iter();
         Some(Description {
             kind,
@@ -172,9 +171,7 @@ impl Entries {
             handle: object.handle(),
             storage: object.storage().map_or((0, 0), |s| (s.offset(), s.len())),
             note: entry.note.clone(),
-            maps: maps
-                .filter_map(|m| Some(self.by_handle.get(&m.handle())?.1))
-                .collect(),
+            maps: object.kept(|m| Some(self.by_handle.get(&m.handle())?.1)),
             made_ns: entry.made_ns,
             pins: pins
                 .filter(|(_, (pinned, _))| std::ptr::eq(&**pinned, object))

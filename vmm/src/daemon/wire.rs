@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::CallError;
-use crate::object::Kind;
+use crate::object::{Access, Kind};
 
 /// Changed with any change of what is in this file.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// How a client shows that it means a daemon of this kind.
 pub(crate) const MAGIC: [u8; 8] = *b"bpfvisor";
 /// No message is longer.
@@ -47,7 +47,7 @@ pub(crate) enum Request {
         note: Vec<u8>,
     },
     /// Another descriptor of an object.
-    Export { handle: u32 },
+    Export { handle: u32, access: Access },
     /// Which object the descriptor beside this is.
     Identify,
     /// What a key of a map of objects is to name from now on.
@@ -69,6 +69,8 @@ pub(crate) enum Request {
     Pin { handle: u32, name: String },
     /// No longer.
     Unpin { name: String },
+    /// A program keeps a map that it does not name.
+    Bind { program: u32, map: u32 },
     /// To be woken by any of these ring buffers.
     Bell { handles: Vec<u32> },
     /// No longer by those of which this is the first.
@@ -87,6 +89,9 @@ pub(crate) enum Reply {
     Leased { offset: u64, len: u64 },
     /// An object, its descriptor beside it if it was asked for.
     Object(Box<Description>),
+    /// To [`Request::Identify`]: the object, with a descriptor beside it, and what
+    /// the one that was asked about is good for.
+    Identified(Box<Description>, Access),
     /// There is none.
     Nothing,
     /// Some objects.
