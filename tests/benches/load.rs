@@ -5,50 +5,19 @@
 //!     cargo bench -p bpfvisor-tests --bench load
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/generated.rs"]
+mod generated;
 mod support;
 
-use bpf_core::insn::build::{alu64_imm, alu64_reg, call, exit, jmp_imm, mov64_imm, mov64_reg};
-use bpf_core::insn::{Insn, op};
+use bpf_core::insn::Insn;
+use bpf_core::insn::build::{exit, mov64_imm};
 use bpfvisor::uapi::ProgType;
 use bpfvisor::{ProgramSpec, Vm};
 use bpfvisor_tests::kernel;
+use generated::{branchy, straight};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use support::{Contender, each, in_turns, time};
-
-const GET_PRANDOM_U32: u32 = 7;
-
-/// Arithmetic on a number that the verifier can't know.
-fn straight(count: usize) -> Vec<Insn> {
-    let mut program = vec![call(GET_PRANDOM_U32), mov64_reg(6, 0)];
-    while program.len() + 2 < count {
-        let n = program.len() as i32;
-        program.push(match n % 4 {
-            0 => alu64_imm(op::ADD, 6, n),
-            1 => alu64_imm(op::XOR, 6, n),
-            2 => alu64_reg(op::ADD, 6, 0),
-            _ => alu64_imm(op::RSH, 6, 1),
-        });
-    }
-    program.extend([mov64_imm(0, 2), exit()]);
-    program
-}
-
-/// A branch every four instructions; both ways meet again with different states.
-fn branchy(count: usize) -> Vec<Insn> {
-    let mut program = vec![call(GET_PRANDOM_U32), mov64_reg(6, 0), mov64_imm(7, 0)];
-    while program.len() + 6 < count {
-        let n = program.len() as i32;
-        program.extend([
-            alu64_imm(op::ADD, 6, n),
-            jmp_imm(op::JGT, 6, n * 7, 1),
-            alu64_imm(op::XOR, 7, n),
-            alu64_imm(op::RSH, 6, 1),
-        ]);
-    }
-    program.extend([mov64_imm(0, 2), exit()]);
-    program
-}
 
 fn main() {
     let vm = Vm::builder().boot().unwrap();

@@ -34,6 +34,9 @@ impl IdMap {
     }
 
     fn scalars(&mut self, old: u32, new: u32) -> bool {
+        if old == 0 && new == 0 {
+            return true;
+        }
         let mut own = |id: u32| {
             if id != 0 {
                 return id;

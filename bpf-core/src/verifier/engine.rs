@@ -4,7 +4,7 @@ use super::live;
 use super::log::Log;
 use super::opcode;
 use super::precision::Nodes;
-use super::prune::Checkpoint;
+use super::prune::{Checkpoint, Kept};
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Frame, State};
@@ -95,9 +95,12 @@ pub(crate) struct Verifier<'a> {
     pub used_maps: Vec<u32>,
     pub nodes: Nodes,
     pub checkpoints: Vec<Checkpoint>,
-    /// Per instruction: checkpoints kept for pruning.
-    pub explored: Vec<Vec<u32>>,
+    /// Checkpoints kept for pruning, on the shelf of their instruction and call
+    /// (`Verifier::shelf`).
+    pub explored: Vec<Vec<Kept>>,
     pub pending: Vec<Pending>,
+    /// Room for the ids that a checkpoint looks through.
+    pub scalar_ids: Vec<u32>,
     pub st: State,
     pub pc: usize,
     pub came_from: usize,
@@ -107,6 +110,8 @@ pub(crate) struct Verifier<'a> {
     pub jumps_at_checkpoint: u32,
     pub insns_at_checkpoint: u32,
     pub stats: Stats,
+    /// Steps of work done (`Verifier::spend`).
+    steps: u32,
     pub log: Log,
     /// Per function: bytes of stack used.
     pub stack_depth: Vec<u32>,
@@ -129,7 +134,7 @@ impl<'a> Verifier<'a> {
             table,
             opts,
             observer,
-            live: live::registers(desc.insns, &shape),
+            live: live::registers(desc.insns),
             aux: alloc::vec![Aux::default(); desc.insns.len()],
             maps: Vec::new(),
             used_maps: Vec::new(),
@@ -137,6 +142,7 @@ impl<'a> Verifier<'a> {
             checkpoints: Vec::new(),
             explored: alloc::vec![Vec::new(); desc.insns.len()],
             pending: Vec::new(),
+            scalar_ids: Vec::new(),
             st: State {
                 frames: alloc::vec![Rc::new(Frame::new(0, 0, 0))],
                 refs: Vec::new(),
@@ -153,6 +159,7 @@ impl<'a> Verifier<'a> {
             jumps_at_checkpoint: 0,
             insns_at_checkpoint: 0,
             stats: Stats::default(),
+            steps: 0,
             log: Log::new(opts.log_level),
             stack_depth: alloc::vec![0; functions],
             callbacks: alloc::vec![false; functions],
@@ -225,9 +232,7 @@ impl<'a> Verifier<'a> {
                 bail!(E2BIG, "BPF program is too large. Processed {n} insn");
             }
             self.stats.insns_processed += 1;
-            if self.stats.insns_processed & 0x3ff == 0 && (self.opts.out_of_time)() {
-                bail!(E2BIG, "the time or memory for the verification is used up");
-            }
+            self.spend()?;
             let pc = self.pc;
             let Some(&insn) = self.desc.insns.get(pc) else {
                 bail!(
@@ -257,14 +262,26 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// One step of work, an instruction or a comparison of states; looks at the
+    /// clock now and then.
+    pub fn spend(&mut self) -> Res<()> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps & 0x3ff == 0 && (self.opts.out_of_time)() {
+            bail!(E2BIG, "the time or memory for the verification is used up");
+        }
+        Ok(())
+    }
+
     fn visit(&mut self, pc: usize, insn: &Insn) -> Res<Next> {
         if self.aux[pc].prune_point && self.checkpoint(pc)? {
             self.log_safe(pc);
             return Ok(Next::Done);
         }
         self.log_insn(pc, insn);
-        opcode::check_reached(insn)?;
-        self.aux[pc].seen = true;
+        if !self.aux[pc].seen {
+            opcode::check_reached(insn)?;
+            self.aux[pc].seen = true;
+        }
         if let Some(o) = self.observer.as_deref_mut() {
             super::observe(o, pc, &self.st, self.live[pc]);
         }

@@ -1,5 +1,5 @@
 //! Which registers an instruction's successors may still read.
-use super::structure::{self, Shape};
+use super::structure;
 use crate::insn::{Insn, op};
 use alloc::vec::Vec;
 
@@ -8,26 +8,58 @@ const ARGS: u16 = 0x3e;
 
 /// Bit sets (bit n for Rn) of the registers that may be read at or after each
 /// instruction before being written, within its function.
-pub(crate) fn registers(insns: &[Insn], shape: &Shape) -> Vec<u16> {
+pub(crate) fn registers(insns: &[Insn]) -> Vec<u16> {
     let mut live = alloc::vec![0u16; insns.len()];
-    for (nr, &start) in shape.starts.iter().enumerate() {
-        let end = shape.end(nr);
-        loop {
-            let mut changed = false;
-            for at in (start..end).rev() {
-                let i = &insns[at];
-                let out = after(insns, &live, at, i);
-                let (used, defined) = effect(i);
-                let new = (out & !defined) | used;
-                changed |= new != live[at];
-                live[at] = new;
-            }
-            if !changed {
-                break;
-            }
+    let jumps = Jumps::new(insns);
+    let mut todo: Vec<u32> = Vec::new();
+    // Backwards once, then only what loops carry back: each instruction changes at
+    // most as often as there are registers.
+    for at in (0..insns.len()).rev() {
+        if update(insns, &mut live, at) {
+            todo.extend(jumps.to(at).filter(|&from| from as usize > at));
+        }
+    }
+    while let Some(at) = todo.pop() {
+        let at = at as usize;
+        if update(insns, &mut live, at) {
+            todo.extend(jumps.to(at));
+            // One of these goes on to here, or none.
+            todo.extend((at.saturating_sub(2)..at).map(|from| from as u32));
         }
     }
     live
+}
+
+/// Recomputes one instruction; whether something changed.
+fn update(insns: &[Insn], live: &mut [u16], at: usize) -> bool {
+    let i = &insns[at];
+    let (used, defined) = effect(i);
+    let new = (after(insns, live, at, i) & !defined) | used;
+    core::mem::replace(&mut live[at], new) != new
+}
+
+/// Jumps by where they lead: target and source, sorted.
+struct Jumps(Vec<(u32, u32)>);
+
+impl Jumps {
+    fn new(insns: &[Insn]) -> Self {
+        let jumps = insns.iter().enumerate().filter_map(|(at, i)| {
+            let target = structure::jump_target(at, i)?;
+            Some((u32::try_from(target).ok()?, at as u32))
+        });
+        let mut jumps: Vec<_> = jumps.collect();
+        jumps.sort_unstable();
+        Self(jumps)
+    }
+
+    fn to(&self, target: usize) -> impl Iterator<Item = u32> {
+        let target = target as u32;
+        let first = self.0.partition_point(|&(to, _)| to < target);
+        let from_here = self.0.iter().skip(first);
+        from_here
+            .take_while(move |&&(to, _)| to == target)
+            .map(|&(_, from)| from)
+    }
 }
 
 fn after(insns: &[Insn], live: &[u16], at: usize, i: &Insn) -> u16 {
@@ -79,5 +111,54 @@ pub(crate) fn effect(i: &Insn) -> (u16, u16) {
             _ if i.opcode & op::X != 0 => (d | s, 0),
             _ => (d, 0),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::insn::build::{exit, ja, ja32, jmp_imm, mov64_reg};
+
+    /// The same by sweeps until nothing changes.
+    fn by_sweeps(insns: &[Insn]) -> Vec<u16> {
+        let mut live = alloc::vec![0u16; insns.len()];
+        while (0..insns.len())
+            .rev()
+            .fold(false, |changed, at| update(insns, &mut live, at) | changed)
+        {}
+        live
+    }
+
+    #[test]
+    fn loops_carry_registers_back_as_sweeps_would() {
+        let mut state = 1u64;
+        let mut below = |n: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (state >> 33) % n
+        };
+        for _ in 0..2000 {
+            let len = 2 + below(30);
+            let mut insns: Vec<Insn> = (0..len)
+                .map(|at| {
+                    let off = (below(len) as i64 - at as i64 - 1) as i16;
+                    match below(4) {
+                        0 => jmp_imm(op::JEQ, below(10) as u8, 0, off),
+                        1 => ja(off),
+                        _ => mov64_reg(below(10) as u8, below(10) as u8),
+                    }
+                })
+                .collect();
+            insns.push(exit());
+            assert_eq!(registers(&insns), by_sweeps(&insns), "{insns:?}");
+        }
+    }
+
+    /// Sweeps over this one would take half an hour.
+    #[test]
+    fn a_chain_of_jumps_backwards_is_followed_once() {
+        const LEN: i32 = 500_000;
+        let mut insns = alloc::vec![ja32(LEN - 2), mov64_reg(0, 1), exit(), ja(-3)];
+        insns.resize(LEN as usize, ja(-2));
+        assert!(registers(&insns).iter().skip(3).all(|&live| live == 2));
     }
 }

@@ -27,7 +27,21 @@ pub(crate) struct Checkpoint {
     misses: u32,
 }
 
+/// A checkpoint on its shelf.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pc: u32,
+    /// Index into `Verifier::checkpoints`.
+    nr: u32,
+}
+
 impl Verifier<'_> {
+    /// Where checkpoints of an instruction are kept, apart by the calling one:
+    /// states of different calls never stand for each other.
+    fn shelf(&self, pc: usize) -> usize {
+        (pc ^ self.top().callsite) % self.explored.len()
+    }
+
     /// At a prune point: `true` if the path need not be followed further.
     pub fn checkpoint(&mut self, pc: usize) -> Res<bool> {
         let jumps = self.jumps - self.jumps_at_checkpoint;
@@ -35,9 +49,17 @@ impl Verifier<'_> {
         let force = self.aux[pc].force || self.checkpoints.is_empty() || self.st.jumps > 40;
         let mut add = force || (jumps >= 2 && insns >= 8);
         self.drop_single_ids();
-        let mut at = 0;
-        while let Some(&nr) = self.explored[pc].get(at) {
-            match self.consider(pc, nr, force)? {
+        let shelf = self.shelf(pc);
+        let (mut at, mut here) = (0, 0);
+        while let Some(&kept) = self.explored[shelf].get(at) {
+            if kept.pc as usize != pc {
+                at += 1;
+                continue;
+            }
+            here += 1;
+            self.spend()?;
+            let nr = kept.nr;
+            match self.consider(pc, nr)? {
                 Verdict::Covered(mode) => {
                     self.checkpoints[nr as usize].hits += 1;
                     self.adopt(nr, mode);
@@ -50,53 +72,38 @@ impl Verifier<'_> {
                     continue;
                 }
             }
-            if add && self.missed(pc, at, nr) {
+            if add && self.missed(pc, nr) {
+                self.explored[shelf].swap_remove(at);
                 continue;
             }
             at += 1;
         }
-        self.stats.max_states_per_insn = self
-            .stats
-            .max_states_per_insn
-            .max(self.explored[pc].len() as u32);
+        self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(here);
         if add {
-            self.remember(pc);
+            self.remember(pc, shelf);
         }
         Ok(false)
     }
 
     /// Forgets the ids of numbers that have no copy.
     fn drop_single_ids(&mut self) {
-        let mut once: Vec<u32> = Vec::new();
-        let mut more: Vec<u32> = Vec::new();
+        let mut ids = core::mem::take(&mut self.scalar_ids);
+        ids.clear();
         for f in &self.st.frames {
             let spilled = f.stack.iter().filter(|s| s.is_spill()).map(|s| &s.reg);
-            for r in f
-                .regs
-                .iter()
-                .chain(spilled)
-                .filter(|r| r.is_scalar() && r.id != 0)
-            {
-                if more.contains(&r.id) {
-                    continue;
-                }
-                match once.iter().position(|&id| id == r.id) {
-                    Some(at) => more.push(once.swap_remove(at)),
-                    None => once.push(r.id),
-                }
-            }
+            let numbers = f.regs.iter().chain(spilled);
+            ids.extend(numbers.filter(|r| r.is_scalar() && r.id != 0).map(|r| r.id));
         }
-        if once.is_empty() {
-            return;
+        ids.sort_unstable();
+        keep_single(&mut ids);
+        if !ids.is_empty() {
+            let single = |r: &Reg| r.is_scalar() && ids.binary_search(&r.id).is_ok();
+            super::branch::for_each_reg(&mut self.st, single, Reg::unlink);
         }
-        super::branch::for_each_reg(
-            &mut self.st,
-            |r| r.is_scalar() && once.contains(&r.id),
-            Reg::unlink,
-        );
+        self.scalar_ids = ids;
     }
 
-    fn consider(&mut self, pc: usize, nr: u32, _force: bool) -> Res<Verdict> {
+    fn consider(&mut self, pc: usize, nr: u32) -> Res<Verdict> {
         let c = &self.checkpoints[nr as usize];
         let Some(old) = c.state.as_deref() else {
             return Ok(Verdict::Skip);
@@ -142,8 +149,8 @@ impl Verifier<'_> {
         Ok(Verdict::InLoop)
     }
 
-    /// Counts a comparison in vain; `true` if the checkpoint was dropped.
-    fn missed(&mut self, pc: usize, at: usize, nr: u32) -> bool {
+    /// Counts a comparison in vain; `true` if the checkpoint is to be dropped.
+    fn missed(&mut self, pc: usize, nr: u32) -> bool {
         let c = &mut self.checkpoints[nr as usize];
         c.misses += 1;
         let patience = if self.aux[pc].force && c.branches > 0 {
@@ -157,11 +164,10 @@ impl Verifier<'_> {
         if c.branches == 0 {
             c.state = None;
         }
-        self.explored[pc].swap_remove(at);
         true
     }
 
-    fn remember(&mut self, pc: usize) {
+    fn remember(&mut self, pc: usize, shelf: usize) {
         let nr = self.checkpoints.len() as u32;
         self.own_nodes(pc);
         self.checkpoints.push(Checkpoint {
@@ -175,7 +181,7 @@ impl Verifier<'_> {
             misses: 0,
         });
         self.stats.total_states += 1;
-        self.explored[pc].push(nr);
+        self.explored[shelf].push(Kept { pc: pc as u32, nr });
         self.st.parent = nr;
         self.st.written = [0; 8];
         for w in self.st.written.iter_mut().skip(self.st.frames.len()) {
@@ -256,6 +262,25 @@ impl Verifier<'_> {
             at = c.parent;
         }
     }
+}
+
+/// Leaves what a sorted list has just once.
+fn keep_single(ids: &mut Vec<u32>) {
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(&id) = ids.get(at) {
+        let same = ids
+            .iter()
+            .skip(at)
+            .take_while(|&&other| other == id)
+            .count();
+        if same == 1 {
+            ids[kept] = id;
+            kept += 1;
+        }
+        at += same;
+    }
+    ids.truncate(kept);
 }
 
 /// What came of looking at one checkpoint.

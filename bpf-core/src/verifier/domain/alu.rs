@@ -19,6 +19,13 @@ impl<const W: u32, const H: u32> Num<W, H> {
                 Some(by) if by < Self::bits_of(width) => dst.shift(op, width, by as u32),
                 _ => return Self::UNKNOWN,
             },
+            _ if let (Some(a), Some(b)) = (dst.as_const(), src.as_const()) => {
+                let value = known(op, a, b);
+                return Self::constant(match width {
+                    Width::W64 => value,
+                    Width::W32 => value & Bounds::<H>::MAX,
+                });
+            }
             AluOp::Add | AluOp::Sub | AluOp::Mul => Self::arith(op, dst, src),
             AluOp::And | AluOp::Or | AluOp::Xor => Self::logic(op, dst, src),
         };
@@ -101,6 +108,18 @@ impl<const W: u32, const H: u32> Num<W, H> {
         let mut out = Self { tnum, wide, low };
         out.ranges_from_bits();
         out
+    }
+}
+
+/// The operation on numbers of which each is just one (not for shifts and divisions).
+fn known(op: AluOp, a: u64, b: u64) -> u64 {
+    match op {
+        AluOp::Add => a.wrapping_add(b),
+        AluOp::Sub => a.wrapping_sub(b),
+        AluOp::Mul => a.wrapping_mul(b),
+        AluOp::And => a & b,
+        AluOp::Or => a | b,
+        _ => a ^ b,
     }
 }
 

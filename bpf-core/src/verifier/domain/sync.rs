@@ -9,12 +9,19 @@ const ROUNDS: usize = 3;
 impl<const W: u32, const H: u32> Num<W, H> {
     /// The number with each description narrowed by what the others tell.
     pub(super) fn synced(mut self) -> Self {
-        self.ranges_from_bits();
+        if self.ranges_from_bits() {
+            return self;
+        }
         for _ in 0..ROUNDS {
+            let before = (self.wide, self.low);
             self.low_from_wide();
             self.low.share();
             self.wide.share();
             self.wide_from_low();
+            // What changed nothing will not do so the next time.
+            if before == (self.wide, self.low) {
+                break;
+            }
         }
         self.bits_from_ranges();
         self.ranges_from_bits();
@@ -37,13 +44,16 @@ impl<const W: u32, const H: u32> Num<W, H> {
         }
     }
 
-    /// What the known bits tell of both widths (`__update_reg_bounds`).
-    pub(super) fn ranges_from_bits(&mut self) {
+    /// What the known bits tell of both widths (`__update_reg_bounds`): `true` where
+    /// that leaves one number.
+    pub(super) fn ranges_from_bits(&mut self) -> bool {
         self.low.learn_bits(self.tnum.truncate(H));
         self.wide.learn_bits(self.tnum);
-        if let Some(v) = self.only_member() {
+        let only = self.only_member();
+        if let Some(v) = only {
             *self = Self::constant(v);
         }
+        only.is_some()
     }
 
     /// The one number that agrees with the known bits and lies in the range, if it
