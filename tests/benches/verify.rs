@@ -2,7 +2,7 @@
 //! measures it itself (the kernel's in its log, at the level of statistics).
 //!
 //!     cargo bench -p bpfvisor-tests --bench verify [-- NAME]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "support/generated.rs"]
 mod generated;

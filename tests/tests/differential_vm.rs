@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Time for each kind of program; on a busy machine fewer are tried.
 const SLICE: Duration = Duration::from_millis(2500);
+/// Programs that run in one place before they run in the next.
+const TOGETHER: u64 = 50;
 /// Programs of each kind.
 const COUNT: u64 = 600;
 
@@ -20,14 +22,17 @@ fn fuzzer() -> Fuzzer {
 fn slice(fuzzer: &mut Fuzzer, source: Source) -> u64 {
     let (begin, mut same, mut total) = (Instant::now(), 0, 0);
     while total < COUNT && begin.elapsed() < SLICE {
-        let case = Case::generate(source, total);
-        let finding = fuzzer.examine(&case);
-        assert!(
-            !finding.is_mismatch(),
-            "{source:?}, seed {total}: {finding:?}"
-        );
-        same += u64::from(finding == Finding::Same);
-        total += 1;
+        let cases: Vec<Case> = (total..total + TOGETHER)
+            .map(|seed| Case::generate(source, seed))
+            .collect();
+        for finding in fuzzer.examine_all(&cases) {
+            assert!(
+                !finding.is_mismatch(),
+                "{source:?}, seed {total}: {finding:?}"
+            );
+            same += u64::from(finding == Finding::Same);
+            total += 1;
+        }
     }
     100 * same / total
 }

@@ -27,26 +27,23 @@ global_asm!(
     fault = const port::FAULT,
 );
 
-// The gate: EAX = 1 maps the writable alias of the code region, 0 unmaps it. The
-// alias is one entry of the vCPU's own PML4, which lies at the address that CR3
-// holds; its value is kept in another entry, not present.
+// The gate: EAX = 1 maps the writable alias of the code region, 0 unmaps it; RBX and
+// RCX are lost. The alias is one entry of the vCPU's own PML4, which lies at the
+// address that CR3 holds (its low bits are zero); the entry's value is kept in another
+// one, not present. Processors remember no entry that was not present: only where one
+// goes they have to be told.
 global_asm!(
     ".section .handlers, \"ax\", @progbits",
     ".balign 64",
-    "push rbx",
-    "push rcx",
     "mov rbx, cr3",
-    "and rbx, -4096",
-    "xor ecx, ecx",
     "test eax, eax",
     "jz 2f",
     "mov rcx, [rbx + {kept} * 8]",
     "or rcx, 7",
-    "2: mov [rbx + {alias} * 8], rcx",
-    "mov rcx, cr3",
-    "mov cr3, rcx",
-    "pop rcx",
-    "pop rbx",
+    "mov [rbx + {alias} * 8], rcx",
+    "iretq",
+    "2: mov qword ptr [rbx + {alias} * 8], 0",
+    "mov cr3, rbx",
     "iretq",
     ".text",
     kept = const layout::PML4_ALIAS_KEPT,

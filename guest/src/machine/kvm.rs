@@ -70,9 +70,13 @@ impl Machine for Kvm {
 
 fn gate(open: bool) {
     // SAFETY: the VMM set the vector up with DPL 3; the handler preserves all
-    // registers and switches stacks, so the red zone stays whole. Memory is
+    // registers but RBX and RCX (RBX is put back here: compilers keep it to
+    // themselves) and switches stacks, so the red zone stays whole. Memory is
     // clobbered by default.
-    unsafe { asm!("int {v}", v = const GATE_VECTOR, in("eax") u32::from(open)) }
+    unsafe {
+        asm!("mov {kept}, rbx", "int {v}", "mov rbx, {kept}", v = const GATE_VECTOR,
+             kept = out(reg) _, in("eax") u32::from(open), lateout("rcx") _);
+    }
 }
 
 /// The shared slot, whose size the VMM wrote into the boot record.

@@ -1,5 +1,7 @@
 //! Programs of any length by rule: what loads and verifications are timed over.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
 use bpf_core::asm::assemble;
 use bpf_core::insn::Insn;
 use bpf_core::insn::build::{

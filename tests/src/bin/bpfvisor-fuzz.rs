@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// Cases that run in one place before they run in the next.
+const TOGETHER: usize = 64;
+
 struct Args {
     seed: u64,
     count: u64,
@@ -87,20 +90,19 @@ fn run(args: Args) -> Result<u64, String> {
     let mut mismatches = 0;
     for (name, source) in &args.kinds {
         let mut tally = Tally::default();
-        for seed in args.seed..args.seed.saturating_add(args.count) {
-            let case = Case::generate(*source, seed);
-            let finding = fuzzer.examine(&case);
-            if finding.is_notable() {
-                mismatches += 1;
-                show(
-                    &mut fuzzer,
-                    &args,
-                    &format!("{name}-{seed}"),
-                    &case,
-                    &finding,
-                )?;
+        let end = args.seed.saturating_add(args.count);
+        for first in (args.seed..end).step_by(TOGETHER) {
+            let seeds = first..end.min(first.saturating_add(TOGETHER as u64));
+            let case = |seed| Case::generate(*source, seed);
+            let cases: Vec<Case> = seeds.clone().map(case).collect();
+            let findings = fuzzer.examine_all(&cases);
+            for ((seed, case), finding) in seeds.zip(&cases).zip(&findings) {
+                if finding.is_notable() {
+                    mismatches += 1;
+                    show(&mut fuzzer, &args, &format!("{name}-{seed}"), case, finding)?;
+                }
+                tally.add(finding);
             }
-            tally.add(&finding);
             tally.progress(name, args.count);
         }
         tally.print(name);

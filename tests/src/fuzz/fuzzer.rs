@@ -90,19 +90,36 @@ impl Fuzzer {
 
     /// Runs a case everywhere.
     pub fn examine(&mut self, case: &Case) -> Finding {
-        if !case.is_repeatable() {
-            return Finding::Incomparable("asks for time or chance");
-        }
-        let kernel = self.kernel.run(case);
-        let compiled = self.compiled.run(case);
-        let interpreted = self.interpreted.run(case);
-        let finding = relate(&kernel, &compiled, &interpreted);
-        match (&finding, &kernel) {
-            (Finding::Differs(..), Outcome::Ran(seen)) if !self.repeats(case, seen) => {
-                Finding::Incomparable("differs from run to run")
-            }
-            _ => finding,
-        }
+        let finding = self.examine_all(std::slice::from_ref(case)).pop();
+        finding.unwrap_or(Finding::Incomparable("not run"))
+    }
+
+    /// Runs cases everywhere, all in one place before the next: a VM that waits for
+    /// its turn sleeps, and leaves its core to the others.
+    pub fn examine_all(&mut self, cases: &[Case]) -> Vec<Finding> {
+        let places: [&mut dyn Target; 3] =
+            [&mut self.kernel, &mut self.compiled, &mut self.interpreted];
+        let [kernel, compiled, interpreted] = places.map(|place| {
+            let run = |case: &Case| case.is_repeatable().then(|| place.run(case));
+            cases.iter().map(run).collect::<Vec<_>>()
+        });
+        let outcomes = kernel.iter().zip(&compiled).zip(&interpreted);
+        let pairs = cases.iter().zip(outcomes);
+        pairs
+            .map(|(case, ((kernel, compiled), interpreted))| {
+                let (Some(kernel), Some(compiled), Some(interpreted)) =
+                    (kernel, compiled, interpreted)
+                else {
+                    return Finding::Incomparable("asks for time or chance");
+                };
+                match (relate(kernel, compiled, interpreted), kernel) {
+                    (Finding::Differs(..), Outcome::Ran(seen)) if !self.repeats(case, seen) => {
+                        Finding::Incomparable("differs from run to run")
+                    }
+                    (finding, _) => finding,
+                }
+            })
+            .collect()
     }
 
     /// The outcome of each place: kernel, compiled, interpreted.
