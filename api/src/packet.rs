@@ -215,7 +215,12 @@ impl Buffer {
         self.packets.iter().map(|p| Outcome {
             retval: p.retval,
             len: p.len as usize,
-            redirect: Redirect::new(&self.vm.inner.registry, p.target, p.via, p.redirect),
+            redirect: Redirect::new(
+                &self.vm.inner.registry,
+                p.ctx_or_target,
+                p.ctx_len_or_via,
+                p.redirect,
+            ),
             errno: i32::from(p.status).saturating_neg(),
         })
     }
@@ -240,6 +245,10 @@ impl Buffer {
 
     /// The packets, for the VMM to run.
     pub(crate) fn packets(&mut self) -> &mut [Packet] {
+        for p in &mut self.packets {
+            // There may be the target of an earlier run.
+            (p.ctx_or_target, p.ctx_len_or_via) = (0, 0);
+        }
         &mut self.packets
     }
 

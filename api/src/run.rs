@@ -141,8 +141,8 @@ impl ProgramCore {
         let ctx = self.place_ctx(run.ctx)?;
         let repeat = run.repeat.max(1);
         let packet = Packet {
-            ctx: ctx.as_ref().map_or(0, |b| b.offset() as u32),
-            ctx_len: run.ctx.len() as u32,
+            ctx_or_target: ctx.as_ref().map_or(0, |b| b.offset() as u32),
+            ctx_len_or_via: run.ctx.len() as u32,
             ..buffer.packets()[0]
         };
         let request = Run {

@@ -67,16 +67,16 @@ fn single_of<K: Kind>(c: &Call<'_>, prog: &Prog, mut run: Run) -> Answer {
     };
     let r0 = r0?;
     K::end(&env, &mut run.packet)?;
-    redirected::<K>(&env, &mut run.packet, r0 as u32);
     let Packet { data, len, .. } = run.packet;
+    let Redirect { target, via, how } = redirected::<K>(&env, r0 as u32);
     let result = RunResult {
         r0,
         duration_ns,
         data,
         len,
-        target: run.packet.target,
-        via: run.packet.via,
-        redirect: run.packet.redirect,
+        target,
+        via,
+        redirect: how,
         pad: [0; 11],
     };
     Ok(zerocopy::transmute!(result))
@@ -108,12 +108,12 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
     let timed = flags & u64::from(run_flags::TIMED) != 0;
     let start = if timed { c.rt.clock.now() } else { 0 };
     c.rt.set_phase(c.vcpu, Phase::Program);
+    let read = |i: u64| shared.read::<Packet>(first + i * STEP);
+    let mut next = read(0);
     for i in 0..u64::from(count) {
-        let at = first + i * STEP;
-        let Some(mut packet) = shared.read::<Packet>(at) else {
-            break;
-        };
-        if let Some(next) = shared.read::<Packet>(at + STEP) {
+        let Some(mut packet) = next else { break };
+        next = read(i + 1);
+        if let Some(next) = &next {
             let data = u64::from(next.off) + u64::from(next.data);
             memory::prefetch(shared.addr(data, 0).unwrap_or(0));
         }
@@ -121,7 +121,7 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
             Ok(()) => 0,
             Err(e) => -e as i16,
         };
-        shared.write(at, packet);
+        shared.write(first + i * STEP, packet);
     }
     c.rt.set_phase(c.vcpu, Phase::Runtime);
     let took = if timed {
@@ -136,16 +136,18 @@ fn batch_of<K: Kind>(c: &Call<'_>, prog: &Prog) -> Answer {
 fn one<K: Kind>(env: &Env<'_>, prog: &Prog, packet: &mut Packet) -> Result<(), i32> {
     let [r1, r2] = K::begin(env, packet)?;
     packet.retval = enter::run(env, prog, r1, r2)? as u32;
-    redirected::<K>(env, packet, packet.retval);
-    K::end(env, packet)
+    K::end(env, packet)?;
+    let chosen = redirected::<K>(env, packet.retval);
+    (packet.redirect, packet.ctx_or_target, packet.ctx_len_or_via) =
+        (chosen.how, chosen.target, chosen.via);
+    Ok(())
 }
 
-/// Says where a packet is to go, if its verdict is to send it on.
+/// Where a packet is to go, if its verdict is to send it on.
 #[inline(always)]
-fn redirected<K: Kind>(env: &Env<'_>, packet: &mut Packet, verdict: u32) {
-    let chosen = match K::REDIRECT {
+fn redirected<K: Kind>(env: &Env<'_>, verdict: u32) -> Redirect {
+    match K::REDIRECT {
         Some(redirect) if redirect == verdict => env.redirect.get(),
         _ => Redirect::default(),
-    };
-    (packet.target, packet.via, packet.redirect) = (chosen.target, chosen.via, chosen.how);
+    }
 }

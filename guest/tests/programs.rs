@@ -264,12 +264,12 @@ fn a_metadata_context_moves_the_data() {
             .iter()
             .flat_map(|v| v.to_le_bytes())
             .collect();
-        packet.ctx = w.put(&ctx) as u32;
-        packet.ctx_len = 24;
+        packet.ctx_or_target = w.put(&ctx) as u32;
+        packet.ctx_len_or_via = 24;
         let (r, out) = w.run_packet(p, packet, 1).unwrap();
         assert_eq!((r.r0, out.len()), (4, 64));
         assert_eq!(
-            w.get(packet.ctx.into(), 12),
+            w.get(packet.ctx_or_target.into(), 12),
             [4, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]
         );
     }

@@ -34,7 +34,7 @@ impl Core {
     #[inline]
     fn check_packet(&self, packet: &Packet) -> Result<(), CallError> {
         let end = u64::from(packet.off) + u64::from(packet.cap);
-        let ctx_end = u64::from(packet.ctx) + u64::from(packet.ctx_len);
+        let ctx_end = u64::from(packet.ctx_or_target) + u64::from(packet.ctx_len_or_via);
         if end.max(ctx_end) > self.shared.len().min(LOW_SHARED) {
             return Err(CallError::Invalid("a packet outside low shared memory"));
         }
@@ -66,7 +66,8 @@ impl Core {
         })
     }
 
-    /// Runs a program on many packets and fills in their results.
+    /// Runs a program on many packets and fills in their results (whoever runs them
+    /// again sets the members anew that come in and go out with another meaning).
     pub(crate) fn run_batch(
         &self,
         program: &Arc<Object>,
@@ -117,8 +118,9 @@ impl Core {
                 packet.len = answer.len;
                 packet.retval = answer.retval;
                 packet.status = answer.status;
-                (packet.redirect, packet.target, packet.via) =
-                    (answer.redirect, answer.target, answer.via);
+                packet.redirect = answer.redirect;
+                packet.ctx_or_target = answer.ctx_or_target;
+                packet.ctx_len_or_via = answer.ctx_len_or_via;
             }
         }
         Ok(())

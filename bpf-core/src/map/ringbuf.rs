@@ -228,6 +228,8 @@ impl Ring {
 pub struct RingConsumer {
     ring: Ring,
     position: u64,
+    /// The producers' position when it was last read, found plausible then.
+    known: u64,
     published: u64,
 }
 
@@ -237,6 +239,7 @@ impl RingConsumer {
         RingConsumer {
             ring,
             position,
+            known: position,
             published: position,
         }
     }
@@ -249,19 +252,12 @@ impl RingConsumer {
     /// Copies the next committed record's data into `out`; `Ok(false)` where
     /// there is none now. Discarded records are skipped. `AskGuest` where the
     /// ring makes no sense: all that was in it is skipped.
+    #[inline]
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         // Discarded records take 8 bytes at least, so this ends.
         for _ in 0..=self.ring.l.mask / HEADER {
-            let producer = self.ring.region.load_u64(PRODUCER);
-            let there = producer.wrapping_sub(self.position);
-            if there == 0 && self.settled(producer) {
+            if self.position == self.known && !self.look()? {
                 return Ok(false);
-            }
-            if there > self.ring.l.mask + 1 || !there.is_multiple_of(8) {
-                return self.skip_to(producer & !7);
-            }
-            if there == 0 {
-                continue;
             }
             let off = self.ring.record(self.position);
             let header = self.ring.region.load_u32(off);
@@ -273,8 +269,8 @@ impl RingConsumer {
             }
             let len = header & !DISCARD;
             let size = Ring::size(len);
-            if size > there {
-                return self.skip_to(producer & !7);
+            if size > self.known.wrapping_sub(self.position) {
+                return Err(self.give_up());
             }
             if header & DISCARD == 0 {
                 out.resize(len as usize, 0);
@@ -329,9 +325,20 @@ impl RingConsumer {
         there.min(self.ring.l.mask + 1)
     }
 
-    fn settled(&mut self, producer: u64) -> bool {
-        self.publish();
-        self.ring.region.load_u64(PRODUCER) == producer
+    /// Reads the producers' position; whether there is more than was known.
+    #[inline]
+    fn look(&mut self) -> Result<bool, ReadError> {
+        let mut producer = self.ring.region.load_u64(PRODUCER);
+        if producer == self.position {
+            self.publish();
+            producer = self.ring.region.load_u64(PRODUCER);
+        }
+        let there = producer.wrapping_sub(self.position);
+        if there > self.ring.l.mask + 1 || !there.is_multiple_of(8) {
+            return Err(self.give_up());
+        }
+        self.known = producer;
+        Ok(there != 0)
     }
 
     fn busy_still(&mut self, off: u64) -> bool {
@@ -339,9 +346,12 @@ impl RingConsumer {
         self.ring.region.load_u32(off) & BUSY != 0
     }
 
-    fn skip_to(&mut self, producer: u64) -> Result<bool, ReadError> {
-        self.position = producer;
+    /// The ring makes no sense: all that is in it is skipped.
+    #[cold]
+    fn give_up(&mut self) -> ReadError {
+        self.position = self.ring.region.load_u64(PRODUCER) & !7;
+        self.known = self.position;
         self.publish();
-        Err(ReadError::AskGuest)
+        ReadError::AskGuest
     }
 }

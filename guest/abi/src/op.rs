@@ -102,15 +102,15 @@ pub struct Packet {
     pub status: i16,
     /// Out: [`redirect`] bits; 0 where the verdict redirects nowhere.
     pub redirect: u16,
-    /// Offset of a context structure in and out (type dependent), or 0.
-    pub ctx: u32,
-    /// Its length.
-    pub ctx_len: u32,
-    /// Out: index of the interface, or key in the map `via`, of a redirection.
-    pub target: u32,
-    /// Out: handle of the map of a redirection, 0 where the interface is named.
-    pub via: u32,
+    /// In: offset of a context structure in and out (type dependent), or 0.
+    /// Out, where `redirect` isn't 0: index of the interface, or key in the map.
+    pub ctx_or_target: u32,
+    /// In: length of the context structure. Out, where `redirect` isn't 0: handle
+    /// of the map, 0 where the interface is named.
+    pub ctx_len_or_via: u32,
 }
+/// Two to a cache line: a batch is as fast as its packets come over.
+const _: () = assert!(size_of::<Packet>() == 32);
 
 /// Bits of [`Packet::redirect`]: the helper's flags, and what the helper was.
 #[allow(missing_docs)]
@@ -138,7 +138,7 @@ pub struct Run {
     /// [`run_flags`].
     pub flags: u32,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u32; 3],
     /// The packet. Results come in [`RunResult`].
     pub packet: Packet,
 }
@@ -163,9 +163,9 @@ pub struct RunResult {
     pub data: u32,
     /// Its length now.
     pub len: u32,
-    /// As [`Packet::target`].
+    /// Index of the interface, or key in the map `via`, of a redirection.
     pub target: u32,
-    /// As [`Packet::via`].
+    /// Handle of the map of a redirection, 0 where the interface is named.
     pub via: u32,
     /// As [`Packet::redirect`].
     pub redirect: u16,

@@ -48,7 +48,7 @@ pub fn context_in<const N: usize>(env: &Env<'_>, p: &Packet) -> Result<[u8; N], 
     let given = env
         .rt
         .shared
-        .bytes(p.ctx.into(), p.ctx_len.into())
+        .bytes(p.ctx_or_target.into(), p.ctx_len_or_via.into())
         .ok_or(errno::EFAULT)?;
     let (known, rest) = given.split_at(given.len().min(N));
     if rest.iter().any(|&b| b != 0) {
@@ -63,11 +63,11 @@ pub fn context_in<const N: usize>(env: &Env<'_>, p: &Packet) -> Result<[u8; N], 
 /// Copies the context structure out, as far as the caller has room.
 pub fn context_out(env: &Env<'_>, p: &Packet, ctx: &[u8]) -> Result<(), i32> {
     let fit = ctx
-        .get(..ctx.len().min(p.ctx_len as usize))
+        .get(..ctx.len().min(p.ctx_len_or_via as usize))
         .unwrap_or_default();
     env.rt
         .shared
-        .copy_in(p.ctx.into(), fit)
+        .copy_in(p.ctx_or_target.into(), fit)
         .ok_or(errno::EFAULT)
 }
 

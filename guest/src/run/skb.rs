@@ -69,7 +69,7 @@ impl<const L2: bool> Kind for Skb<L2> {
         if env.prog.prog_type == ProgType::CgroupSkb {
             socket(env, protocol);
         }
-        if p.ctx != 0 {
+        if p.ctx_or_target != 0 {
             given(env, p)?;
         }
         Ok([ctx.address(), 0])
@@ -86,7 +86,11 @@ impl<const L2: bool> Kind for Skb<L2> {
         }
         p.data = data.wrapping_sub(env.hard_start.get()) as u32;
         p.len = end.wrapping_sub(data) as u32;
-        if p.ctx != 0 { returned(env, p) } else { Ok(()) }
+        if p.ctx_or_target != 0 {
+            returned(env, p)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -34,7 +34,7 @@ impl Kind for Xdp {
         ctx.set(md::INGRESS_IFINDEX, LOOPBACK);
         ctx.set(md::RX_QUEUE_INDEX, 0);
         ctx.set(md::EGRESS_IFINDEX, 0);
-        if p.ctx != 0 {
+        if p.ctx_or_target != 0 {
             given(env, p, b)?;
         }
         Ok([ctx.address(), 0])
@@ -45,7 +45,11 @@ impl Kind for Xdp {
         let (meta, end) = (env.ctx.get(md::DATA_META), env.ctx.get(md::DATA_END));
         p.data = meta.wrapping_sub(env.hard_start.get() as u32);
         p.len = end.wrapping_sub(meta);
-        if p.ctx != 0 { returned(env, p) } else { Ok(()) }
+        if p.ctx_or_target != 0 {
+            returned(env, p)
+        } else {
+            Ok(())
+        }
     }
 }
 

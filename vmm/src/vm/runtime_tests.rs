@@ -150,8 +150,8 @@ fn ranges_outside_are_refused() {
             ..good
         },
         Packet {
-            ctx: u32::MAX,
-            ctx_len: 8,
+            ctx_or_target: u32::MAX,
+            ctx_len_or_via: 8,
             ..good
         },
     ] {
