@@ -12,7 +12,7 @@ mod tests;
 use crate::error::{CallerError, Error, Result};
 use bpf_core::helper;
 use bpf_core::insn::{Insn, op};
-use bpf_core::uapi::limits;
+use bpf_core::uapi::{ProgType, limits};
 use std::os::fd::RawFd;
 
 /// What an fd may turn out not to be.
@@ -136,7 +136,7 @@ fn calls_map_function(insn: &Insn) -> bool {
         && insn.src == 0
         && u32::try_from(insn.imm)
             .ok()
-            .and_then(helper::proto)
+            .and_then(|id| helper::proto(id, ProgType::Flat))
             .is_some_and(|p| p.args.first() == Some(&helper::Arg::MapPtr))
 }
 

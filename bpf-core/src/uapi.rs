@@ -239,6 +239,39 @@ pub mod tc_action {
     pub const REDIRECT: u32 = 7;
 }
 
+/// `enum bpf_attach_type`, as far as it decides about fields, helpers and verdicts.
+pub mod attach_type {
+    pub const CGROUP_INET_INGRESS: u32 = 0;
+    pub const CGROUP_INET_EGRESS: u32 = 1;
+    pub const INET_SOCK_CREATE: u32 = 2;
+    pub const CGROUP_SOCK_OPS: u32 = 3;
+    pub const INET4_BIND: u32 = 8;
+    pub const INET6_BIND: u32 = 9;
+    pub const INET4_CONNECT: u32 = 10;
+    pub const INET6_CONNECT: u32 = 11;
+    pub const INET4_POST_BIND: u32 = 12;
+    pub const INET6_POST_BIND: u32 = 13;
+    pub const UDP4_SENDMSG: u32 = 14;
+    pub const UDP6_SENDMSG: u32 = 15;
+    pub const UDP4_RECVMSG: u32 = 19;
+    pub const UDP6_RECVMSG: u32 = 20;
+    pub const GETSOCKOPT: u32 = 21;
+    pub const SETSOCKOPT: u32 = 22;
+    pub const INET4_GETPEERNAME: u32 = 29;
+    pub const INET6_GETPEERNAME: u32 = 30;
+    pub const INET4_GETSOCKNAME: u32 = 31;
+    pub const INET6_GETSOCKNAME: u32 = 32;
+    pub const XDP_DEVMAP: u32 = 33;
+    pub const XDP_CPUMAP: u32 = 35;
+    pub const XDP: u32 = 37;
+    pub const TCX_INGRESS: u32 = 46;
+    pub const TCX_EGRESS: u32 = 47;
+    pub const INET_SOCK_RELEASE: u32 = 34;
+    pub const SK_LOOKUP: u32 = 36;
+    pub const SK_REUSEPORT_SELECT: u32 = 39;
+    pub const SK_REUSEPORT_SELECT_OR_MIGRATE: u32 = 40;
+}
+
 /// Limits of the kernel's verifier and program model.
 pub mod limits {
     /// `MAX_BPF_STACK`: bytes of stack per frame, and in all frames together.
@@ -257,6 +290,8 @@ pub mod limits {
     pub const LOOPS: u32 = 8 * 1024 * 1024;
     /// `BPF_MAX_SUBPROGS`.
     pub const SUBPROGS: usize = 256;
+    /// The most vCPUs of a VM: what `bpf_get_smp_processor_id` returns is less.
+    pub const VCPUS: u32 = 64;
 }
 
 /// `struct xdp_md`: byte offsets of its fields.

@@ -2,8 +2,8 @@
 //!
 //! Two spellings. A block: `@ TYPE NAME`, the program one instruction a line,
 //! `= VERDICT`. Or one line: `TYPE NAME | instruction; instruction; … = VERDICT`
-//! with the shorthands of [`expand`]. A type may carry `!prop` (not GPL) and
-//! `!strict` (alignment). Verdicts are `accept`, `reject ERRNO`, `unsupported`.
+//! with the shorthands of [`expand`]. A type may carry `@N` (its attach type), `!prop`
+//! (not GPL) and `!strict` (alignment). Verdicts are `accept`, `reject ERRNO`, `unsupported`.
 
 mod maps;
 mod text;
@@ -33,7 +33,7 @@ pub fn ours(case: &Case) -> Answer {
     let desc = ProgramDesc {
         insns: &case.insns,
         prog_type: case.prog_type,
-        attach_type: 0,
+        attach_type: case.attach_type,
         flags: case.flags(),
         gpl: case.gpl,
         flat: FlatMemory { min: 64, max: 128 },
@@ -69,9 +69,9 @@ impl Case {
 }
 
 /// The kernel as a judge of cases, with its own set of the maps per program type
-/// (it binds a program array to one type).
+/// and attach type (it binds a program array to one).
 pub struct Kernel {
-    sets: Vec<(ProgType, Vec<Map>)>,
+    sets: Vec<((ProgType, u32), Vec<Map>)>,
     types: Btf,
 }
 
@@ -103,6 +103,7 @@ impl Kernel {
         let mut spec = ProgSpec::new(case.prog_type, &insns)
             .flags(case.flags())
             .log_level(log_level);
+        spec.attach_type = case.attach_type;
         spec.license = if case.gpl { "GPL" } else { "Proprietary" };
         let uses_types = insns.iter().any(crate::oracle::takes_function);
         if uses_types || functions.len() > 1 {
@@ -115,10 +116,11 @@ impl Kernel {
     }
 
     fn with_fds(&mut self, case: &Case) -> kernel::Result<Vec<Insn>> {
-        let at = match self.sets.iter().position(|(t, _)| *t == case.prog_type) {
+        let of = (case.prog_type, case.attach_type);
+        let at = match self.sets.iter().position(|(t, _)| *t == of) {
             Some(at) => at,
             None => {
-                self.sets.push((case.prog_type, on_kernel(&Maps::new())?));
+                self.sets.push((of, on_kernel(&Maps::new())?));
                 self.sets.len() - 1
             }
         };

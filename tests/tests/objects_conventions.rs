@@ -208,9 +208,7 @@ fn what_is_missing_is_named() {
         ("kernel_variable", 95, &["some_variable", "__ksym"]),
         ("other_object", 95, &["elsewhere", "bpftool gen object"]),
         ("weak_but_called", 22, &["maybe", "__ksym"]),
-        ("helper", 22, &["bpf_probe_read_kernel#113"]),
         ("map_type", 95, &["sockets", "sockmap"]),
-        ("program_type", 22, &["kprobe", "?kprobe/do_exit"]),
         ("extension", 22, &["ext", "?freplace/other"]),
         ("section", 95, &["?my-own-name"]),
     ] {

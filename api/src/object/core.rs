@@ -134,7 +134,7 @@ fn enum_value_exists(btf: &Btf, of: u32, access: &str) -> Option<bool> {
     let index: usize = access.parse().ok()?;
     let number = u32::try_from(values.get(index)?.1).ok()?;
     Some(match essential(name) {
-        "bpf_func_id" => helper::proto(number).is_some(),
+        "bpf_func_id" => helper::proto(number, ProgType::Flat).is_some(),
         "bpf_map_type" => MapType::from_u32(number).is_some(),
         "bpf_prog_type" => ProgType::from_u32(number).is_some(),
         other => shared_enum(other),

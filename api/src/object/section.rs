@@ -1,7 +1,7 @@
 //! What a section's name says about the program in it: libbpf's `SEC()`
 //! conventions.
 
-use bpf_core::uapi::{ProgType, prog_flags};
+use bpf_core::uapi::{ProgType, attach_type as attach, prog_flags};
 
 /// What is known about a program from its section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,6 @@ impl Meaning {
             flags: 0,
         }
     }
-}
-
-/// `enum bpf_attach_type`.
-mod attach {
-    pub const XDP_DEVMAP: u32 = 33;
-    pub const XDP_CPUMAP: u32 = 35;
-    pub const XDP: u32 = 37;
-    pub const TCX_INGRESS: u32 = 46;
-    pub const TCX_EGRESS: u32 = 47;
 }
 
 const FRAGS: u32 = prog_flags::XDP_HAS_FRAGS;
@@ -55,14 +46,59 @@ const TABLE: &[(&str, ProgType, u32, u32)] = {
         ("classifier", SchedCls, 0, 0),
         ("netkit", SchedCls, 0, 0),
         ("action", SchedAct, 0, 0),
+        (
+            "cgroup_skb/egress",
+            CgroupSkb,
+            attach::CGROUP_INET_EGRESS,
+            0,
+        ),
         ("cgroup_skb", CgroupSkb, 0, 0),
         ("cgroup/skb", CgroupSkb, 0, 0),
         ("cgroup/dev", CgroupDevice, 0, 0),
         ("cgroup/sysctl", CgroupSysctl, 0, 0),
-        ("cgroup/getsockopt", CgroupSockopt, 0, 0),
-        ("cgroup/setsockopt", CgroupSockopt, 0, 0),
-        ("cgroup/sock", CgroupSock, 0, 0),
-        ("cgroup/post_bind", CgroupSock, 0, 0),
+        ("cgroup/getsockopt", CgroupSockopt, attach::GETSOCKOPT, 0),
+        ("cgroup/setsockopt", CgroupSockopt, attach::SETSOCKOPT, 0),
+        (
+            "cgroup/sock_release",
+            CgroupSock,
+            attach::INET_SOCK_RELEASE,
+            0,
+        ),
+        ("cgroup/sock", CgroupSock, attach::INET_SOCK_CREATE, 0),
+        ("cgroup/post_bind4", CgroupSock, attach::INET4_POST_BIND, 0),
+        ("cgroup/post_bind6", CgroupSock, attach::INET6_POST_BIND, 0),
+        ("cgroup/bind4", CgroupSockAddr, attach::INET4_BIND, 0),
+        ("cgroup/bind6", CgroupSockAddr, attach::INET6_BIND, 0),
+        ("cgroup/connect4", CgroupSockAddr, attach::INET4_CONNECT, 0),
+        ("cgroup/connect6", CgroupSockAddr, attach::INET6_CONNECT, 0),
+        ("cgroup/sendmsg4", CgroupSockAddr, attach::UDP4_SENDMSG, 0),
+        ("cgroup/sendmsg6", CgroupSockAddr, attach::UDP6_SENDMSG, 0),
+        ("cgroup/recvmsg4", CgroupSockAddr, attach::UDP4_RECVMSG, 0),
+        ("cgroup/recvmsg6", CgroupSockAddr, attach::UDP6_RECVMSG, 0),
+        (
+            "cgroup/getpeername4",
+            CgroupSockAddr,
+            attach::INET4_GETPEERNAME,
+            0,
+        ),
+        (
+            "cgroup/getpeername6",
+            CgroupSockAddr,
+            attach::INET6_GETPEERNAME,
+            0,
+        ),
+        (
+            "cgroup/getsockname4",
+            CgroupSockAddr,
+            attach::INET4_GETSOCKNAME,
+            0,
+        ),
+        (
+            "cgroup/getsockname6",
+            CgroupSockAddr,
+            attach::INET6_GETSOCKNAME,
+            0,
+        ),
         ("cgroup/", CgroupSockAddr, 0, 0),
         ("lwt_in", LwtIn, 0, 0),
         ("lwt_out", LwtOut, 0, 0),
@@ -71,8 +107,14 @@ const TABLE: &[(&str, ProgType, u32, u32)] = {
         ("sockops", SockOps, 0, 0),
         ("sk_skb", SkSkb, 0, 0),
         ("sk_msg", SkMsg, 0, 0),
-        ("sk_reuseport", SkReuseport, 0, 0),
-        ("sk_lookup", SkLookup, 0, 0),
+        (
+            "sk_reuseport/migrate",
+            SkReuseport,
+            attach::SK_REUSEPORT_SELECT_OR_MIGRATE,
+            0,
+        ),
+        ("sk_reuseport", SkReuseport, attach::SK_REUSEPORT_SELECT, 0),
+        ("sk_lookup", SkLookup, attach::SK_LOOKUP, 0),
         ("flow_dissector", FlowDissector, 0, 0),
         ("kprobe", Kprobe, 0, 0),
         ("kretprobe", Kprobe, 0, 0),

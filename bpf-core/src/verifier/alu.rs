@@ -211,8 +211,13 @@ impl Verifier<'_> {
             );
         }
         let zero_add = num.as_const() == Some(0) && what == op::ADD;
-        let fixed = matches!(ptr.kind, Kind::MapPtr) && !zero_add;
-        if fixed || ptr.kind == Kind::PacketEnd {
+        let fixed = match ptr.kind {
+            Kind::MapPtr => !zero_add,
+            Kind::FlowKeys => !zero_add && num.as_const().is_none(),
+            Kind::PacketEnd => true,
+            _ => ptr.is_socket(),
+        };
+        if fixed {
             bail!(
                 EACCES,
                 "R{dst} pointer arithmetic on {} prohibited",

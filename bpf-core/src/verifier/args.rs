@@ -1,17 +1,21 @@
 //! Helper calls: whether the arguments are what the prototype asks for.
-use super::compat::{changes_map, map_fits};
+use super::call::FOR_EACH_MAP_ELEM;
+use super::compat::{changes_map, iterable, map_fits};
 use super::context;
 use super::engine::Verifier;
 use super::memory::{Named, check_unmodified};
-use super::reg::{Kind, MAX_VAR_OFF, Reg};
+use super::reg::{Kind, MAX_VAR_OFF, Reg, opaque};
+use super::region::read_only;
 use super::reject::{Res, bail, unsupported};
 use crate::helper::{self, Arg, Proto};
-use crate::uapi::errno::{EACCES, EINVAL};
-use crate::uapi::{MapType, map_flags};
+use crate::uapi::MapType;
+use crate::uapi::errno::{EACCES, EFAULT, EINVAL, ENOTSUPP};
 use alloc::vec::Vec;
 
 pub(crate) const TAIL_CALL: u32 = 12;
 const SPIN_LOCK: u32 = 93;
+const COPY_FROM_USER: u32 = 148;
+const COPY_FROM_USER_TASK: u32 = 191;
 pub(crate) const SPIN_UNLOCK: u32 = 94;
 
 /// What the arguments of one call taught.
@@ -25,6 +29,8 @@ pub(crate) struct Call {
     /// Stack memory that the helper initialises.
     pub written: Option<(u8, i32)>,
     pub released: u32,
+    /// The reference behind an argument.
+    pub ref_id: u32,
     pub text: Option<Vec<u8>>,
 }
 
@@ -39,8 +45,11 @@ impl Verifier<'_> {
         }
         if let Some(m) = &call.map {
             let map = self.map_of(m);
-            if changes_map(id) && map.flags & map_flags::RDONLY_PROG != 0 {
+            if changes_map(id) && read_only(map) {
                 bail!(EACCES, "write into map forbidden");
+            }
+            if id == FOR_EACH_MAP_ELEM && !iterable(map.map_type) {
+                bail!(ENOTSUPP, "callback function not allowed for map");
             }
             map_fits(map.map_type, id)?;
         } else {
@@ -56,7 +65,7 @@ impl Verifier<'_> {
         if !helper::exists(id) {
             bail!(EINVAL, "invalid func unknown#{id}");
         }
-        if !helper::offered(id, self.desc.prog_type) {
+        if !helper::offered(id, self.desc.prog_type, self.desc.attach_type) {
             bail!(EINVAL, "program of this type cannot use helper {name}#{id}");
         }
         if !self.desc.gpl && helper::gpl_only(id) {
@@ -65,7 +74,10 @@ impl Verifier<'_> {
                 "cannot call GPL-restricted function from non-GPL compatible program"
             );
         }
-        match helper::proto(id) {
+        if matches!(id, COPY_FROM_USER | COPY_FROM_USER_TASK) {
+            bail!(EINVAL, "helper call might sleep in a non-sleepable prog");
+        }
+        match helper::proto(id, self.desc.prog_type) {
             Some(p) => Ok(p),
             None => unsupported!("helper {name}#{id} is not available"),
         }
@@ -90,26 +102,45 @@ impl Verifier<'_> {
         {
             bail!(EACCES, "helper access to the packet is not allowed");
         }
-        let null_ok = matches!(
-            arg,
-            Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull
-        );
-        if null_ok && reg.is_null() {
+        if may_be_null(arg) && reg.is_null() {
             return Ok(());
         }
         check_kind(named, arg)?;
+        if reg.ref_id != 0 {
+            if call.ref_id != 0 {
+                bail!(EFAULT, "more than one arg with ref_obj_id R{nr}");
+            }
+            call.ref_id = reg.ref_id;
+        }
         match arg {
             Arg::Anything | Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::UninitMemOrNull => {
                 Ok(())
             }
-            Arg::StackOrNull => Ok(()),
+            Arg::InOutMem | Arg::StackOrNull => Ok(()),
+            Arg::Sock | Arg::BtfSock | Arg::BtfSockOrNull | Arg::SocketOrNull => {
+                check_unmodified(named)
+            }
+            Arg::Task | Arg::Cgroup | Arg::PercpuVariable => check_unmodified(named),
+            Arg::Timer => unsupported!("bpf_timer, through R{nr}"),
+            Arg::Kptr => unsupported!("kernel pointers in map values, through R{nr}"),
+            Arg::Dynptr => unsupported!("dynptrs"),
+            Arg::HeldSock => {
+                if reg.ref_id == 0 {
+                    bail!(
+                        EINVAL,
+                        "R{nr} must be referenced when passed to release function"
+                    );
+                }
+                call.released = reg.ref_id;
+                Ok(())
+            }
             Arg::MapPtr => {
                 call.map = Some(reg);
                 Ok(())
             }
-            Arg::Ctx => check_unmodified(named),
+            Arg::Ctx | Arg::CtxOrNull => check_unmodified(named),
             Arg::MapKey => self.key_argument(named, call),
-            Arg::MapValue | Arg::UninitMapValue => {
+            Arg::MapValue | Arg::UninitMapValue | Arg::MapValueOrNull => {
                 let Some(m) = call.map else {
                     bail!(EACCES, "invalid map_ptr to access map->value")
                 };
@@ -121,16 +152,25 @@ impl Verifier<'_> {
             }
             Arg::Long => {
                 self.helper_memory(named, 8, false, true, true, call)?;
-                self.long_aligned(named)
+                self.check_aligned(named, 8)
             }
+            Arg::Word => {
+                self.helper_memory(named, 4, false, true, false, call)?;
+                self.check_aligned(named, 4)
+            }
+            Arg::Bytes(n) => self.helper_memory(named, n.into(), false, false, false, call),
             Arg::Size | Arg::SizeOrZero => {
                 let of = proto
                     .args
                     .get(n.wrapping_sub(1))
                     .copied()
                     .unwrap_or(Arg::Mem);
-                let out = matches!(of, Arg::UninitMem | Arg::UninitMemOrNull);
-                self.size_argument(nr, &reg, arg == Arg::SizeOrZero, out, call)
+                let use_ = match of {
+                    Arg::UninitMem | Arg::UninitMemOrNull => Use::Fill,
+                    Arg::InOutMem => Use::Change,
+                    _ => Use::Read,
+                };
+                self.size_argument(nr, &reg, arg == Arg::SizeOrZero, use_, call)
             }
             Arg::AllocSize => {
                 let Some(size) = reg.as_const() else {
@@ -208,7 +248,7 @@ impl Verifier<'_> {
         nr: u8,
         reg: &Reg,
         zero_ok: bool,
-        out: bool,
+        use_: Use,
         call: &mut Call,
     ) -> Res<()> {
         if reg.num.smin() < 0 {
@@ -231,7 +271,9 @@ impl Verifier<'_> {
                 "R{nr} unbounded memory access, use 'var &= const' or 'if (var < const)'"
             );
         }
-        let raw = out && reg.as_const().is_some();
+        let out = use_ != Use::Read;
+        let raw = use_ == Use::Fill && reg.as_const().is_some();
+        call.size = reg.num.umax();
         let size = reg.num.umax() as i32;
         let memory = *self.reg(nr - 1);
         self.helper_memory(
@@ -284,16 +326,33 @@ impl Verifier<'_> {
         }
     }
 
-    fn long_aligned(&self, r: Named<'_>) -> Res<()> {
-        let misaligned = r.reg.off & 7 != 0 || {
-            let t = r.reg.num.tnum();
-            (t.value | t.mask) & 7 != 0
-        };
-        if misaligned && (r.reg.kind == Kind::Stack || self.strict) {
-            bail!(EACCES, "misaligned stack access off {} size 8", r.reg.off);
-        }
-        Ok(())
+    fn check_aligned(&self, r: Named<'_>, size: i32) -> Res<()> {
+        super::memory::check_alignment(r.reg, 0, size, true)
     }
+}
+
+/// What a helper does with memory whose size is an argument.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    /// Reads it and writes to it.
+    Change,
+    /// Writes all of it.
+    Fill,
+}
+
+/// Whether an argument may be null, or a pointer that may be.
+fn may_be_null(arg: Arg) -> bool {
+    matches!(
+        arg,
+        Arg::MemOrNull
+            | Arg::UninitMemOrNull
+            | Arg::StackOrNull
+            | Arg::CtxOrNull
+            | Arg::MapValueOrNull
+            | Arg::SocketOrNull
+            | Arg::BtfSockOrNull
+    )
 }
 
 /// Whether a register's kind is one that the argument takes.
@@ -303,23 +362,31 @@ fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
         r.reg.kind,
         Stack | Packet | PacketMeta | MapKey | MapValue | Mem
     );
-    let null_ok = matches!(
-        arg,
-        Arg::MemOrNull | Arg::UninitMemOrNull | Arg::StackOrNull
-    );
+    let kernels = |which| r.reg.kind == Opaque && r.reg.extra == which;
     let (fits, expected) = match arg {
         Arg::Anything => (true, ""),
         Arg::MapPtr => (r.reg.kind == MapPtr, "map_ptr"),
         Arg::MapKey | Arg::MapValue | Arg::UninitMapValue | Arg::Long => (memory, MEMORY),
         Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::UninitMemOrNull => (memory, MEMORY),
-        Arg::Ctx => (r.reg.kind == Ctx, "ctx"),
+        Arg::InOutMem | Arg::Word | Arg::Bytes(_) | Arg::MapValueOrNull => (memory, MEMORY),
+        Arg::Ctx | Arg::CtxOrNull => (r.reg.kind == Ctx, "ctx"),
+        Arg::Sock => (r.reg.is_socket(), SOCKETS),
+        Arg::BtfSock | Arg::HeldSock | Arg::BtfSockOrNull => {
+            (r.reg.is_socket() || kernels(opaque::SOCK), SOCKETS)
+        }
+        Arg::SocketOrNull => (r.reg.kind == Socket, "sock"),
+        Arg::Task => (kernels(opaque::TASK), "ptr_, trusted_ptr_, rcu_ptr_"),
+        Arg::Cgroup => (false, "ptr_, trusted_ptr_, rcu_ptr_"),
+        Arg::PercpuVariable => (false, "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
+        Arg::Timer | Arg::Kptr => (r.reg.kind == MapValue, "map_value"),
+        Arg::Dynptr => (r.reg.kind == Stack, "fp, dynptr_ptr"),
         Arg::Size | Arg::SizeOrZero | Arg::AllocSize => (r.reg.is_scalar(), "scalar"),
         Arg::AllocMem => (r.reg.kind == Mem && r.reg.alloc, "ringbuf_mem"),
         Arg::SpinLock | Arg::ConstStr => (r.reg.kind == MapValue, "map_value"),
         Arg::Func => (r.reg.kind == Func, "func"),
         Arg::StackOrNull => (r.reg.kind == Stack, "fp"),
     };
-    if !fits || (r.reg.or_null && !null_ok) {
+    if !fits || (r.reg.or_null && !may_be_null(arg)) {
         bail!(
             EACCES,
             "R{} type={} expected={expected}",
@@ -330,4 +397,5 @@ fn check_kind(r: Named<'_>, arg: Arg) -> Res<()> {
     Ok(())
 }
 
+const SOCKETS: &str = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_";
 const MEMORY: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";

@@ -5,6 +5,7 @@ use super::reg::{AT_PKT_END, BEYOND_PKT_END, Kind, MAX_PACKET_OFF, Reg};
 use super::reject::Res;
 use super::state::{Slot, State};
 use crate::insn::{Insn, op};
+use crate::uapi::MapType;
 use crate::uapi::errno::EFAULT;
 use alloc::rc::Rc;
 
@@ -254,7 +255,7 @@ fn learn_not_null(fall: &mut State, jump: &mut State, cmp: CmpOp, _i: &Insn, dst
         return;
     }
     let (maybe, sure) = if dst.or_null { (dst, src) } else { (src, dst) };
-    if !sure.is_not_null() || maybe.kind == Kind::MapPtr {
+    if !sure.is_not_null() || matches!(maybe.kind, Kind::MapPtr | Kind::Opaque) {
         return;
     }
     let equal = match cmp {
@@ -281,6 +282,11 @@ fn resolve_null(st: &mut State, maps: &[crate::program::MapDesc], ptr: &Reg, nul
                 return;
             }
             r.or_null = false;
+            let map = maps.get(r.extra as usize);
+            if r.kind == Kind::MapValue && map.is_some_and(|m| m.map_type == MapType::Xskmap) {
+                *r = Reg::pointer(Kind::XdpSock);
+                return;
+            }
             let has_lock = matches!(r.kind, Kind::MapValue)
                 && maps
                     .get(r.extra as usize)

@@ -7,14 +7,13 @@ use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
 use crate::insn::{Insn, op};
+use crate::program::ProgramDesc;
 use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
-use crate::uapi::{ProgType, limits};
+use crate::uapi::{ProgType, attach_type, limits};
 use alloc::rc::Rc;
 
 /// `bpf_for_each_map_elem`.
 pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
-/// `BPF_CGROUP_INET_EGRESS`.
-const CGROUP_INET_EGRESS: u32 = 1;
 /// `bpf_loop`.
 pub(crate) const LOOP: u32 = 181;
 
@@ -134,13 +133,12 @@ impl Verifier<'_> {
     /// What the main program may return (`check_return_code`). Most types return
     /// what they like.
     fn check_verdict(&mut self, r0: &Reg) -> Res<()> {
-        if self.desc.prog_type != ProgType::CgroupSkb || self.top().subprog != 0 {
+        let Some((least, most)) = verdicts(self.desc) else {
+            return Ok(());
+        };
+        if self.top().subprog != 0 {
             return Ok(());
         }
-        let most = match self.desc.attach_type {
-            CGROUP_INET_EGRESS => 3,
-            _ => 1,
-        };
         if !r0.is_scalar() {
             let kind = r0.type_name();
             bail!(
@@ -150,11 +148,11 @@ impl Verifier<'_> {
         }
         self.nodes.mark(r0.node);
         let (smin, smax) = (r0.num.smin(), r0.num.smax());
-        if smin < 0 || smax > most {
+        if smin < least || smax > most {
             bail!(
                 EINVAL,
                 "At program exit the register R0 has smin={smin} smax={smax} should have been in \
-                 [0, {most}]"
+                 [{least}, {most}]"
             );
         }
         Ok(())
@@ -263,6 +261,21 @@ impl Verifier<'_> {
         frame.regs[..6].fill(Reg::NOT_INIT);
         frame.regs[0] = Reg::UNKNOWN;
         Ok(())
+    }
+}
+
+/// The verdicts that a program type may give, where not all are allowed.
+fn verdicts(desc: &ProgramDesc<'_>) -> Option<(i64, i64)> {
+    use ProgType::*;
+    use attach_type::*;
+    match (desc.prog_type, desc.attach_type) {
+        (CgroupSkb, CGROUP_INET_EGRESS) => Some((0, 3)),
+        (CgroupSockAddr, INET4_BIND | INET6_BIND) => Some((0, 3)),
+        (CgroupSockAddr, UDP4_RECVMSG | UDP6_RECVMSG) => Some((1, 1)),
+        (CgroupSockAddr, INET4_GETPEERNAME..=INET6_GETSOCKNAME) => Some((1, 1)),
+        (CgroupSkb | CgroupSock | CgroupSockAddr | CgroupSockopt, _) => Some((0, 1)),
+        (CgroupDevice | CgroupSysctl | SockOps | SkLookup, _) => Some((0, 1)),
+        _ => None,
     }
 }
 

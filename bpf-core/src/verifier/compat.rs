@@ -35,7 +35,17 @@ pub(crate) fn map_fits(map: MapType, id: u32) -> Res<()> {
     };
     let by_helper = match id {
         12 => map == ProgArray,
-        25 => map == PerfEventArray,
+        22 | 25 | 55 => map == PerfEventArray,
+        27 => map == StackTrace,
+        33 | 37 => map == CgroupArray,
+        52 | 53 | 60 => map == Sockmap,
+        70..=72 => map == Sockhash,
+        81 => matches!(map, CgroupStorage | PercpuCgroupStorage),
+        82 => matches!(map, ReuseportSockarray | Sockmap | Sockhash),
+        107 | 108 => map == SkStorage,
+        156 | 157 => map == TaskStorage,
+        209 => map == UserRingbuf,
+        210 | 211 => map == CgrpStorage,
         51 => matches!(map, Devmap | DevmapHash | Cpumap | Xskmap),
         130 | 131 | 134 => map == Ringbuf,
         88 => matches!(map, Queue | Stack),

@@ -1,10 +1,11 @@
 //! The fields of the context structures: which may be read and written, and
 //! what reading them gives.
+use super::fields::{self, Gives};
 use super::reg::{Kind, Reg};
-use super::reject::{Res, bail, unsupported};
+use super::reject::{Res, bail};
 use crate::program::ProgramDesc;
 use crate::uapi::errno::EACCES;
-use crate::uapi::{ProgType, sk_buff as skb, xdp_md};
+use crate::uapi::{ProgType, attach_type, sk_buff as skb, xdp_md};
 
 /// How a field may be used.
 enum Field {
@@ -14,19 +15,27 @@ enum Field {
     Number,
     /// As a pointer of this kind.
     Pointer(Kind),
-    /// As a kernel socket, which bpfvisor does not have.
-    Socket,
+    /// As a pointer of this kind, or null.
+    PointerOrNull(Kind),
 }
 
 /// Whether programs of this type may write to the packet.
 pub(crate) fn packet_writable(t: ProgType) -> bool {
     use ProgType::*;
-    matches!(t, Xdp | SchedCls | SchedAct | LwtXmit)
+    matches!(
+        t,
+        Xdp | SchedCls | SchedAct | LwtXmit | SkSkb | SkMsg | CgroupSockopt
+    )
 }
 
 /// Whether programs of this type may read the packet directly.
 pub(crate) fn packet_readable(t: ProgType) -> bool {
-    packet_writable(t) || matches!(t, ProgType::CgroupSkb | ProgType::LwtIn | ProgType::LwtOut)
+    use ProgType::*;
+    packet_writable(t)
+        || matches!(
+            t,
+            CgroupSkb | LwtIn | LwtOut | LwtSeg6local | SkReuseport | FlowDissector
+        )
 }
 
 /// Whether programs of this type may use legacy packet loads.
@@ -47,29 +56,45 @@ pub(crate) fn access(
 ) -> Res<Reg> {
     let field = match (u32::try_from(off), desc.prog_type) {
         (Err(_), _) => Field::No,
-        (Ok(o), ProgType::Xdp) => xdp(o, size as u32, write, signed),
+        (Ok(o), ProgType::Xdp) => xdp(o, size as u32, write, signed, desc.attach_type),
         (Ok(o), ProgType::SocketFilter) => socket_filter(o, size as u32, write, signed),
         (Ok(o), ProgType::SchedCls | ProgType::SchedAct) => sched(o, size as u32, write, signed),
         (Ok(o), ProgType::CgroupSkb) => cgroup(o, size as u32, write, signed),
-        (Ok(o), ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit) => {
-            tunnel(o, size as u32, write, signed)
-        }
-        _ => Field::No,
+        (
+            Ok(o),
+            ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit | ProgType::LwtSeg6local,
+        ) => tunnel(o, size as u32, write, signed),
+        (Ok(o), of) => fields::context(of, desc.attach_type)
+            .iter()
+            .find_map(|t| fields::find(t, o, size as u32, write))
+            .map_or(Field::No, |g| listed(g, signed)),
     };
     match field {
         Field::Number => Ok(Reg::UNKNOWN),
         Field::Pointer(k) => Ok(Reg::pointer(k)),
-        Field::Socket => unsupported!("access to the socket of a packet (__sk_buff.sk)"),
+        Field::PointerOrNull(k) => Ok(Reg {
+            or_null: true,
+            ..Reg::pointer(k)
+        }),
         Field::No => bail!(EACCES, "invalid bpf_context access off={off} size={size}"),
     }
 }
 
-fn xdp(off: u32, size: u32, write: bool, signed: bool) -> Field {
+fn listed(gives: Gives, signed: bool) -> Field {
+    match gives {
+        Gives::Number => Field::Number,
+        _ if signed => Field::No,
+        Gives::Pointer(k) => Field::Pointer(k),
+        Gives::PointerOrNull(k) => Field::PointerOrNull(k),
+    }
+}
+
+fn xdp(off: u32, size: u32, write: bool, signed: bool, attached: u32) -> Field {
     if write || off >= xdp_md::SIZE || size != 4 || !off.is_multiple_of(size) {
         return Field::No;
     }
     match off {
-        xdp_md::EGRESS_IFINDEX => Field::No,
+        xdp_md::EGRESS_IFINDEX if attached != attach_type::XDP_DEVMAP => Field::No,
         xdp_md::DATA | xdp_md::DATA_END | xdp_md::DATA_META if signed => Field::No,
         xdp_md::DATA => Field::Pointer(Kind::Packet),
         xdp_md::DATA_META => Field::Pointer(Kind::PacketMeta),
@@ -123,7 +148,7 @@ fn sk_buff(off: u32, size: u32, write: bool, signed: bool) -> Field {
             if write || size != 8 {
                 Field::No
             } else {
-                Field::Socket
+                Field::PointerOrNull(Kind::SockCommon)
             }
         }
         o if within(o, skb::TSTAMP_TYPE, 4) => Field::No,

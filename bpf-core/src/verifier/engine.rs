@@ -36,6 +36,8 @@ pub(crate) struct Aux {
     pub fact_key: Agreed,
     /// Loads and stores: kind of pointer seen before.
     pub access: Option<super::memory::AccessClass>,
+    /// Loads through a map pointer: the constant that they give.
+    pub constant: Agreed,
 }
 
 /// A value that is the same on all visits, or not.

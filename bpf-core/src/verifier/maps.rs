@@ -46,6 +46,9 @@ impl Verifier<'_> {
         if map.spin_lock_off.is_some() && self.desc.prog_type == ProgType::SocketFilter {
             bail!(EINVAL, "socket filter progs cannot use bpf_spin_lock yet");
         }
+        if map.spin_lock_off.is_some() && is_tracing(self.desc.prog_type) {
+            bail!(EINVAL, "tracing progs cannot use bpf_spin_lock yet");
+        }
         if let Some(nr) = self.maps.iter().position(|m| m.handle == handle) {
             return Ok(nr);
         }
@@ -60,6 +63,15 @@ impl Verifier<'_> {
         self.maps.push(map);
         Ok(self.maps.len() - 1)
     }
+}
+
+/// `is_tracing_prog_type`.
+fn is_tracing(t: ProgType) -> bool {
+    use ProgType::*;
+    matches!(
+        t,
+        Kprobe | Tracepoint | PerfEvent | RawTracepoint | RawTracepointWritable
+    )
 }
 
 fn direct_value(map: &MapDesc, off: u32) -> Res<()> {

@@ -2,6 +2,7 @@
 use super::context;
 use super::domain::{Scalar, Width};
 use super::engine::Verifier;
+use super::fields;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail, unsupported};
 use crate::insn::{Insn, op};
@@ -13,9 +14,15 @@ use crate::uapi::map_flags;
 /// do both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessClass {
-    Context,
+    /// A structure of this kind.
+    Of(Kind),
+    /// The description of a map.
+    Map,
     Memory,
 }
+
+/// Size of `struct bpf_flow_keys`.
+const FLOW_KEYS: i32 = 56;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +97,19 @@ impl Verifier<'_> {
     }
 
     fn one_access_class(&mut self, pc: usize, base: &Reg) -> Res<()> {
-        let class = if base.kind == Kind::Ctx {
-            AccessClass::Context
-        } else {
-            AccessClass::Memory
+        let class = match base.kind {
+            Kind::MapPtr => AccessClass::Map,
+            Kind::Ctx | Kind::Opaque => AccessClass::Of(base.kind),
+            k if base.is_socket() => AccessClass::Of(k),
+            _ => AccessClass::Memory,
         };
+        let special = |c| matches!(c, AccessClass::Of(_));
         match self.aux[pc].access {
-            Some(old) if old != class => {
+            Some(old) if old != class && (special(old) || special(class)) => {
                 bail!(EINVAL, "same insn cannot be used with different pointers")
+            }
+            Some(old) if old != class => {
+                unsupported!("one load from a map's description and from other memory")
             }
             _ => self.aux[pc].access = Some(class),
         }
@@ -223,7 +235,13 @@ impl Verifier<'_> {
             Kind::MapPtr if at < 0 => {
                 bail!(EACCES, "R{nr} is bpf_map invalid negative access: off={at}")
             }
-            Kind::MapPtr => unsupported!("reading the kernel's map structure through R{nr}"),
+            Kind::MapPtr => value = self.map_field(&base, at, size, what)?,
+            _ if base.is_socket() => self.socket_field(named, at, size, write)?,
+            Kind::FlowKeys if at < 0 || at + size > FLOW_KEYS => {
+                bail!(EACCES, "invalid access to flow keys off={at} size={size}")
+            }
+            Kind::FlowKeys => {}
+            Kind::Opaque => unsupported!("access to a structure of the kernel's through R{nr}"),
             _ => invalid_access(named)?,
         }
         if size < 8 && value.is_scalar() && !write {
@@ -235,6 +253,24 @@ impl Verifier<'_> {
     fn context_access(&mut self, off: i32, size: i32, what: Access) -> Res<Reg> {
         let signed = matches!(what, Access::Load { signed: true });
         context::access(self.desc, off, size, what.writes(), signed)
+    }
+
+    fn socket_field(&self, r: Named<'_>, off: i32, size: i32, write: bool) -> Res<()> {
+        let (nr, name) = (r.nr, r.reg.type_name());
+        if write {
+            bail!(EACCES, "R{nr} cannot write into {name}");
+        }
+        let table = match r.reg.kind {
+            Kind::Socket => fields::SOCKET,
+            Kind::TcpSock => fields::TCP_SOCK,
+            Kind::XdpSock => fields::XDP_SOCK,
+            _ => fields::SOCK_COMMON,
+        };
+        let at = u32::try_from(off).ok();
+        match at.and_then(|at| fields::find(table, at, size as u32, false)) {
+            Some(_) => Ok(()),
+            None => bail!(EACCES, "R{nr} invalid {name} access off={off} size={size}"),
+        }
     }
 
     /// The contents of a map that nobody can change any more.
@@ -281,7 +317,11 @@ fn invalid_access(r: Named<'_>) -> Res<()> {
 }
 
 fn atomic_base(r: Named<'_>, verb: &str) -> Res<()> {
-    if matches!(r.reg.kind, Kind::Ctx | Kind::Packet | Kind::PacketMeta) {
+    let plain = !matches!(
+        r.reg.kind,
+        Kind::Ctx | Kind::Packet | Kind::PacketMeta | Kind::FlowKeys
+    );
+    if !plain || r.reg.is_socket() {
         let name = r.reg.type_name();
         bail!(EACCES, "BPF_ATOMIC {verb} R{} {name} is not allowed", r.nr);
     }
@@ -320,13 +360,18 @@ pub(crate) fn check_unmodified(r: Named<'_>) -> Res<()> {
 }
 
 /// Natural alignment, where it is asked for: always on the stack.
-fn check_alignment(base: &Reg, off: i32, size: i32, strict: bool) -> Res<()> {
+pub(crate) fn check_alignment(base: &Reg, off: i32, size: i32, strict: bool) -> Res<()> {
     let (strict, what, skew) = match base.kind {
         Kind::Stack => (true, "stack ", 0),
         Kind::Packet | Kind::PacketMeta => (strict, "packet ", 2),
         Kind::MapValue => (strict, "value ", 0),
         Kind::MapKey => (strict, "key ", 0),
         Kind::Ctx => (strict, "context ", 0),
+        Kind::Socket => (strict, "sock ", 0),
+        Kind::SockCommon => (strict, "sock_common ", 0),
+        Kind::TcpSock => (strict, "tcp_sock ", 0),
+        Kind::XdpSock => (strict, "xdp_sock ", 0),
+        Kind::FlowKeys => (strict, "flow keys ", 0),
         _ => (strict, "", 0),
     };
     if !strict || size <= 1 {

@@ -9,7 +9,8 @@
 //! | `domain` | numbers |
 //! | `reg`, `state` | the abstract machine |
 //! | `engine` | the exploration |
-//! | `alu`, `branch`, `memory`, `region`, `stack`, `context` | instructions: what they require and do |
+//! | `alu`, `branch`, `memory`, `region`, `stack` | instructions: what they require and do |
+//! | `context`, `fields`, `struct_map` | structures whose fields have rules of their own |
 //! | `call`, `args`, `special`, `compat`, `format` | functions, callbacks, helper calls |
 //! | `prune`, `cover`, `precision`, `live` | when one state covers another |
 //! | `depth`, `rewrite` | stack use of calls; the program without dead code |
@@ -17,8 +18,8 @@
 //!
 //! Differences from Linux, on purpose: global functions are followed at each
 //! call like static ones (at least as strict in what may happen, not in what
-//! may be passed); callbacks need no BTF; reading the kernel's `struct bpf_map`
-//! through a map pointer and sockets in contexts are unsupported.
+//! may be passed); callbacks need no BTF; pointers to the kernel's own structures
+//! may be held and compared, not followed.
 pub mod domain;
 
 use crate::program::{MapTable, Program, ProgramDesc};
@@ -35,6 +36,7 @@ mod context;
 mod cover;
 mod depth;
 mod engine;
+mod fields;
 mod format;
 mod live;
 mod log;
@@ -50,6 +52,7 @@ mod rewrite;
 mod special;
 mod stack;
 mod state;
+mod struct_map;
 mod structure;
 #[cfg(test)]
 mod tests;
@@ -246,15 +249,23 @@ fn shape(desc: &ProgramDesc<'_>) -> reject::Res<structure::Shape> {
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
     use crate::uapi::ProgType as P;
     match desc.prog_type {
-        // BPF_CGROUP_INET_INGRESS and BPF_CGROUP_INET_EGRESS.
-        P::CgroupSkb if desc.attach_type > 1 => reject::bail!(
+        P::LircMode2
+        | P::RawTracepointWritable
+        | P::Tracing
+        | P::StructOps
+        | P::Ext
+        | P::Lsm
+        | P::Syscall
+        | P::Netfilter => {
+            reject::unsupported!("program type {}", desc.prog_type.name())
+        }
+        of if !fields::attach_type_fits(of, desc.attach_type) => reject::bail!(
             crate::uapi::errno::EINVAL,
-            "expected_attach_type {} is not one of cgroup_skb programs",
-            desc.attach_type
+            "expected_attach_type {} is not one of {} programs",
+            desc.attach_type,
+            of.name()
         ),
-        P::Flat | P::SocketFilter | P::Xdp | P::SchedCls | P::SchedAct => Ok(()),
-        P::CgroupSkb | P::LwtIn | P::LwtOut | P::LwtXmit => Ok(()),
-        other => reject::unsupported!("program type {}", other.name()),
+        _ => Ok(()),
     }
 }
 

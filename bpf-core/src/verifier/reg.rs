@@ -29,6 +29,25 @@ pub(crate) enum Kind {
     Mem,
     /// A function of the program.
     Func,
+    /// A full socket of the kernel.
+    Socket,
+    /// A socket of which only the common fields are there.
+    SockCommon,
+    /// A TCP socket.
+    TcpSock,
+    /// An AF_XDP socket.
+    XdpSock,
+    /// What a flow dissector fills in.
+    FlowKeys,
+    /// A structure of the kernel's of which nothing is known here.
+    Opaque,
+}
+
+/// What an [`Kind::Opaque`] pointer points to, in `extra`.
+pub(crate) mod opaque {
+    pub const SOCK: i32 = 0;
+    pub const TASK: i32 = 1;
+    pub const MAP_OPS: i32 = 2;
 }
 
 /// `range` of a packet pointer known to lie at the packet's end or beyond it.
@@ -61,7 +80,8 @@ pub(crate) struct Reg {
     /// Where the number came from, for precision.
     pub node: NodeId,
     /// Kind of extra knowledge: packet bytes proved (`Packet`), index of the map
-    /// (`Map*`), frame (`Stack`), bytes (`Mem`), function (`Func`).
+    /// (`Map*`), frame (`Stack`), bytes (`Mem`), function (`Func`), structure
+    /// ([`opaque`]).
     pub extra: i32,
     /// Tells maps of one template apart (inner maps), 0 for maps named directly.
     pub uid: u32,
@@ -161,6 +181,14 @@ impl Reg {
         matches!(self.kind, Kind::Packet | Kind::PacketMeta)
     }
 
+    /// A socket with a structure of the interface's.
+    pub fn is_socket(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock
+        )
+    }
+
     /// The name that kernel messages use.
     pub fn type_name(&self) -> &'static str {
         match (self.kind, self.or_null) {
@@ -181,6 +209,17 @@ impl Reg {
             (Kind::Mem, false) => "mem",
             (Kind::Mem, true) => "mem_or_null",
             (Kind::Func, _) => "func",
+            (Kind::Socket, false) => "sock",
+            (Kind::Socket, true) => "sock_or_null",
+            (Kind::SockCommon, false) => "sock_common",
+            (Kind::SockCommon, true) => "sock_common_or_null",
+            (Kind::TcpSock, false) => "tcp_sock",
+            (Kind::TcpSock, true) => "tcp_sock_or_null",
+            (Kind::XdpSock, false) => "xdp_sock",
+            (Kind::XdpSock, true) => "xdp_sock_or_null",
+            (Kind::FlowKeys, _) => "flow_keys",
+            (Kind::Opaque, false) => "ptr_",
+            (Kind::Opaque, true) => "ptr_or_null_",
         }
     }
 
@@ -199,6 +238,11 @@ impl Reg {
                     | Kind::Ctx
                     | Kind::Mem
                     | Kind::Func
+                    | Kind::Socket
+                    | Kind::SockCommon
+                    | Kind::TcpSock
+                    | Kind::XdpSock
+                    | Kind::FlowKeys
             )
     }
 
@@ -209,7 +253,13 @@ impl Reg {
         self.is_not_null()
             && matches!(
                 self.kind,
-                Kind::MapPtr | Kind::MapValue | Kind::MapKey | Kind::Mem
+                Kind::MapPtr
+                    | Kind::MapValue
+                    | Kind::MapKey
+                    | Kind::Mem
+                    | Kind::Socket
+                    | Kind::SockCommon
+                    | Kind::TcpSock
             )
     }
 

@@ -3,8 +3,9 @@ use super::engine::Verifier;
 use super::memory::Named;
 use super::reg::{Kind, MAX_VAR_OFF};
 use super::reject::{Res, bail};
+use crate::program::MapDesc;
 use crate::uapi::errno::{EACCES, EINVAL};
-use crate::uapi::map_flags;
+use crate::uapi::{MapType, map_flags};
 
 impl Verifier<'_> {
     /// Offset plus the register's range must lie in `0..limit`.
@@ -69,7 +70,7 @@ impl Verifier<'_> {
     pub fn map_may(&self, r: Named<'_>, off: i32, size: i32, write: bool) -> Res<()> {
         let m = self.map_of(r.reg);
         let (key, val, nr) = (m.key_size, m.value_size, r.nr);
-        if write && m.flags & map_flags::RDONLY_PROG != 0 {
+        if write && read_only(m) {
             bail!(
                 EACCES,
                 "write into map forbidden, value_size={val} off={off} size={size} R{nr} key_size={key}"
@@ -101,6 +102,13 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+}
+
+/// Programs may not write its values. Values of device maps are the kernel's
+/// pointers there.
+pub(crate) fn read_only(m: &MapDesc) -> bool {
+    m.flags & map_flags::RDONLY_PROG != 0
+        || matches!(m.map_type, MapType::Devmap | MapType::DevmapHash)
 }
 
 fn inside(off: i64, size: i32, limit: i64, zero_ok: bool) -> Result<(), ()> {

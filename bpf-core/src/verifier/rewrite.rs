@@ -53,6 +53,9 @@ impl Verifier<'_> {
         let here = i64::from(new_index[at]) + 1;
         let place = |t: i64| i64::from(new_index.get(t as usize).copied().unwrap_or(0)) - here;
         let mut new = *i;
+        if let Some(v) = self.aux[at].constant.get() {
+            return Insn::new(op::ALU | op::MOV, i.dst, 0, 0, v as i32);
+        }
         if structure::names_function(i) {
             let entry = at as i64 + i64::from(i.imm) + 1;
             new.imm = place(entry) as i32;

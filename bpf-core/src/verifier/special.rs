@@ -3,19 +3,40 @@
 use super::args::{Call, TAIL_CALL};
 use super::branch;
 use super::call::{FOR_EACH_MAP_ELEM, LOOP};
-use super::compat::iterable;
+use super::domain::Scalar;
 use super::engine::Verifier;
 use super::memory::Named;
-use super::reg::{Kind, Reg};
-use super::reject::{Res, bail};
+use super::reg::{Kind, Reg, opaque};
+use super::reject::{Res, bail, unsupported};
 use super::state::{Lock, Ref};
 use crate::helper::{Proto, Ret};
 use crate::uapi::errno::{EACCES, EFAULT, EINVAL, ENOTSUPP};
-use crate::uapi::{MapType, map_flags};
+use crate::uapi::{MapType, ProgType, limits, map_flags};
 use alloc::vec::Vec;
 
 const MAP_LOOKUP: u32 = 1;
+const GET_SMP_PROCESSOR_ID: u32 = 8;
+const GET_FUNC_IP: u32 = 173;
 const SNPRINTF: u32 = 165;
+const MAX_ERRNO: i64 = 4095;
+const GET_LISTENER_SOCK: u32 = 98;
+
+/// Whether what a helper returns must be given back (`is_acquire_function`).
+fn acquires(id: u32) -> bool {
+    matches!(id, 84 | 85 | 99 | 131)
+}
+
+/// The numbers that a helper may return (`do_refine_retval_range`).
+fn returned(id: u32, size: u64) -> Reg {
+    match id {
+        GET_SMP_PROCESSOR_ID => Reg::scalar(Scalar::from_urange(0, u64::from(limits::VCPUS) - 1)),
+        45 | 67 | 114 | 115 | 141 => {
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            Reg::scalar(Scalar::from_srange(-MAX_ERRNO, size))
+        }
+        _ => Reg::UNKNOWN,
+    }
+}
 
 impl Verifier<'_> {
     pub fn const_str(&mut self, r: Named<'_>) -> Res<Vec<u8>> {
@@ -95,9 +116,6 @@ impl Verifier<'_> {
                 let (Some(f), Some(m)) = (call.func, call.map) else {
                     bail!(EFAULT, "callback without function or map");
                 };
-                if !iterable(self.map_of(&m).map_type) {
-                    bail!(ENOTSUPP, "callback function not allowed for map");
-                }
                 let of = |kind| Reg {
                     extra: m.extra,
                     uid: m.uid,
@@ -121,11 +139,21 @@ impl Verifier<'_> {
                     bail!(EINVAL, "Invalid format string");
                 }
             }
+            GET_FUNC_IP if self.desc.prog_type != ProgType::Kprobe => {
+                let of = self.desc.prog_type as u32;
+                bail!(
+                    ENOTSUPP,
+                    "func bpf_get_func_ip#{id} not supported for program type {of}"
+                );
+            }
             LOOP => {
                 let Some(f) = call.func else {
                     bail!(EFAULT, "callback without function")
                 };
                 let rounds = *self.reg(1);
+                if rounds.is_pointer() {
+                    bail!(EFAULT, "R1 is not a number of rounds");
+                }
                 self.mark_precise(1);
                 let flags = *self.reg(4);
                 if flags.as_const().is_some() {
@@ -171,28 +199,56 @@ impl Verifier<'_> {
         self.frame().regs[..6].fill(Reg::NOT_INIT);
         let r0 = match proto.ret {
             Ret::Void => Reg::NOT_INIT,
-            Ret::Int => Reg::UNKNOWN,
+            Ret::Int => returned(id, call.size),
             Ret::MapValueOrNull => self.looked_up(id, call)?,
+            Ret::MapValue => unsupported!("values of control group storage"),
             Ret::AllocMemOrNull => {
-                let (id, size) = (self.new_id(), call.size);
-                self.st.refs.push(Ref {
-                    id,
-                    insn: pc as u32,
-                });
+                let size = i32::try_from(call.size).unwrap_or(i32::MAX);
                 Reg {
-                    or_null: true,
                     alloc: true,
-                    id,
-                    ref_id: id,
-                    ..Reg::pointer_to(Kind::Mem, i32::try_from(size).unwrap_or(i32::MAX))
+                    ..self.acquired(pc, Reg::pointer_to(Kind::Mem, size))
                 }
             }
+            Ret::SocketOrNull if acquires(id) => self.acquired(pc, Reg::pointer(Kind::Socket)),
+            Ret::SockCommonOrNull => self.acquired(pc, Reg::pointer(Kind::SockCommon)),
+            Ret::SocketOrNull => self.derived(id, Reg::pointer(Kind::Socket), call),
+            Ret::TcpSockOrNull => self.derived(id, Reg::pointer(Kind::TcpSock), call),
+            Ret::BtfSockOrNull => {
+                self.derived(id, Reg::pointer_to(Kind::Opaque, opaque::SOCK), call)
+            }
+            Ret::Task => Reg::pointer_to(Kind::Opaque, opaque::TASK),
         };
         self.set(0, r0);
         if proto.changes_packet {
             branch::for_each_reg(&mut self.st, Reg::is_any_packet, |r| *r = Reg::UNKNOWN);
         }
         Ok(())
+    }
+
+    /// Something that the program must give back, or null.
+    fn acquired(&mut self, pc: usize, r: Reg) -> Reg {
+        let id = self.new_id();
+        self.st.refs.push(Ref {
+            id,
+            insn: pc as u32,
+        });
+        Reg {
+            or_null: true,
+            id,
+            ref_id: id,
+            ..r
+        }
+    }
+
+    /// The argument as something else, or null: it lives as long.
+    fn derived(&mut self, helper: u32, r: Reg, call: &Call) -> Reg {
+        let same = helper != GET_LISTENER_SOCK;
+        Reg {
+            or_null: true,
+            id: self.new_id(),
+            ref_id: if same { call.ref_id } else { 0 },
+            ..r
+        }
     }
 
     fn looked_up(&mut self, id: u32, call: &Call) -> Res<Reg> {

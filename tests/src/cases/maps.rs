@@ -43,6 +43,8 @@ impl Maps {
             lock(plain(Hash, 4, 8, 4, 0)),
             plain(Array, 4, 48, 1, map_flags::RDONLY_PROG),
             plain(Hash, 16, 8, 4, 0),
+            plain(Xskmap, 4, 4, 2, 0),
+            plain(Devmap, 4, 4, 2, 0),
         ];
         for (nr, m) in all.iter_mut().enumerate() {
             m.handle = nr as u32;

@@ -11,6 +11,8 @@ pub struct Case {
     pub name: String,
     /// Its type.
     pub prog_type: ProgType,
+    /// `expected_attach_type`.
+    pub attach_type: u32,
     /// Its license is GPL.
     pub gpl: bool,
     /// Loaded with `BPF_F_STRICT_ALIGNMENT`.
@@ -68,9 +70,11 @@ fn case(head: &str, text: &str, expected: &str) -> Result<Case, String> {
     let (kind, name) = head.split_once(' ').unwrap_or((head, ""));
     let (kind, strict) = without(kind, "!strict");
     let (kind, prop) = without(kind, "!prop");
+    let (kind, attach_type) = kind.split_once('@').unwrap_or((kind, "0"));
     Ok(Case {
         name: name.to_owned(),
         prog_type: ProgType::from_name(kind).ok_or(format!("{head}: no type {kind}"))?,
+        attach_type: (attach_type.parse()).map_err(|e| format!("{head}: {attach_type}: {e}"))?,
         gpl: !prop,
         strict,
         insns: instructions(text).map_err(|e| format!("{head}: {e}"))?,

@@ -167,7 +167,7 @@ impl World {
 
     /// Does to the arguments what the prototype allows.
     fn use_arguments(&mut self, id: u32, args: [u64; 5]) -> Result<Ret, Trap> {
-        let proto = helper::proto(id).ok_or(TrapKind::Helper(id))?;
+        let proto = helper::proto(id, self.prog_type).ok_or(TrapKind::Helper(id))?;
         let map = self.map_at(args[0]).map(|nr| self.maps[nr].clone());
         let (key, value) = map.map_or((0, 0), |m| (m.key_size, m.value_size));
         for (n, arg) in proto.args.iter().enumerate() {
