@@ -33,6 +33,8 @@ mod error;
 mod fixup;
 pub mod hex;
 mod hosted;
+#[doc(hidden)]
+pub mod input;
 mod map;
 pub mod object;
 mod packet;

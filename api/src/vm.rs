@@ -70,6 +70,13 @@ impl VmBuilder {
         self
     }
 
+    /// Longest time that the verification of one program may take; 60 s unless
+    /// told. A program that takes longer is refused: E2BIG, with how far it got.
+    pub fn verify_timeout(mut self, limit: Duration) -> Self {
+        self.config.verify_timeout = limit;
+        self
+    }
+
     /// How often a vCPU polls for work before it sleeps, and a caller for its
     /// answer. More is faster and burns more of the host's time.
     pub fn spins(mut self, guest: u32, client: u32) -> Self {
@@ -199,7 +206,8 @@ impl Vm {
         self.inner.vmm.kill();
     }
 
-    /// Has the VM die, as if KVM had failed: to see what comes of it.
+    /// Has the VM die, as if KVM had failed: for tests.
+    #[doc(hidden)]
     pub fn inject_fault(&self, text: &str) {
         self.inner.vmm.inject_fault(text);
     }

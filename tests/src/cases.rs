@@ -42,7 +42,7 @@ pub fn ours(case: &Case) -> Answer {
     let options = Options {
         log_level: 0,
         insn_budget: 60_000,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     let maps = Maps::new();
     match verify(&desc, &maps, &options).verdict {

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod kernel;
 pub mod kernel_object;
 pub mod oracle;
+pub mod saboteur;
 pub mod targets;
 
 /// The project's root folder.

@@ -5,8 +5,13 @@
 //! checks. None may panic, hang, or reach outside of what it was given.
 
 mod attr;
+mod client;
 mod elf;
+mod lines;
+mod pcap;
 mod pipeline;
+mod server;
+mod socket;
 mod storage;
 
 use crate::generate::Rng;
@@ -24,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them. The host's side of the protocol is played in `bpfvisor-vmm`.
-pub const ALL: [Target; 5] = [
+pub const ALL: [Target; 9] = [
     Target {
         name: "storage",
         run: storage::run,
@@ -54,6 +59,30 @@ pub const ALL: [Target; 5] = [
         run: attr::run_list,
         seeds: attr::list_seeds,
         grain: 4,
+    },
+    Target {
+        name: "pcap",
+        run: pcap::run,
+        seeds: pcap::seeds,
+        grain: 4,
+    },
+    Target {
+        name: "batch",
+        run: lines::run,
+        seeds: lines::seeds,
+        grain: 1,
+    },
+    Target {
+        name: "server",
+        run: server::run,
+        seeds: server::seeds,
+        grain: 1,
+    },
+    Target {
+        name: "client",
+        run: client::run,
+        seeds: client::seeds,
+        grain: 1,
     },
 ];
 

@@ -7,7 +7,7 @@ use bpfvisor_tests::targets::{ALL, mutate};
 use std::time::{Duration, Instant};
 
 /// For each target.
-const SLICE: Duration = Duration::from_secs(3);
+const SLICE: Duration = Duration::from_secs(2);
 
 #[test]
 fn no_input_does_more_than_to_be_refused() {

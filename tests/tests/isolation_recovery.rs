@@ -34,6 +34,46 @@ fn counter(vm: &Vm, map: &Map) -> Program {
     load(vm, program(&text))
 }
 
+/// A VM with a program that counts its runs, and one that is deadly.
+struct Counted {
+    vm: Vm,
+    map: Map,
+    counter: Program,
+    deadly: Program,
+}
+
+impl Counted {
+    fn new(policy: Recovery, vcpus: u32) -> Self {
+        let vm = settings().vcpus(vcpus).recovery(policy);
+        // Far more often than a service would want.
+        let vm = vm.recovery_limit(1000, Duration::from_secs(60));
+        let vm = vm.boot().unwrap();
+        let map = vm.create_map(MapSpec::array("runs", 8, 1)).unwrap();
+        let (counter, deadly) = (counter(&vm, &map), page_fault(&vm));
+        Self {
+            vm,
+            map,
+            counter,
+            deadly,
+        }
+    }
+
+    /// Runs so far, as the map has them.
+    fn runs(&self) -> u64 {
+        let value = self.map.get(&[0; 4]).unwrap().unwrap();
+        u64::from_ne_bytes(value.try_into().unwrap())
+    }
+}
+
+/// Waits for something that comes soon.
+fn soon(what: &str, happened: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !happened() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A program that reads address 0.
 fn page_fault(vm: &Vm) -> Program {
     load(vm, program("r1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit"))
@@ -73,11 +113,7 @@ fn die(deadly: &Program, cause: Cause) -> Arc<RecoveryReport> {
     assert_eq!(error.errno(), errno::EIO);
     assert!(!error.is_retryable());
     assert!(vm.is_alive());
-    let begin = Instant::now();
-    while vm.stats().recoveries == before {
-        assert!(begin.elapsed() < Duration::from_secs(20), "not rebuilt");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    soon("not rebuilt", || vm.stats().recoveries > before);
     let report = vm.recoveries().pop().unwrap();
     assert_eq!(report.fault.cause, cause, "{report}");
     assert_eq!(vm.fault(), None);
@@ -202,11 +238,7 @@ fn what_the_host_knows_is_filled_in_again() {
         w.outer.remove(&[9; 4]).unwrap();
         let objects = w.vm.stats().objects;
         drop((w.caller, w.reader, w.hash));
-        let begin = Instant::now();
-        while w.vm.stats().objects > objects - 3 && begin.elapsed() < Duration::from_secs(5) {
-            std::thread::yield_now();
-        }
-        assert_eq!(w.vm.stats().objects, objects - 3);
+        soon("not freed", || w.vm.stats().objects == objects - 3);
         let new = w.vm.create_map(MapSpec::hash("new", 4, 8, 8)).unwrap();
         new.insert(&[1; 4], &[1; 8]).unwrap();
     }
@@ -327,11 +359,9 @@ fn maps_that_are_not_whole_are_emptied() {
 /// The calls of others are told that they may try again, and do.
 #[test]
 fn calls_in_flight_are_retried_and_no_count_is_lost() {
-    let vm = boot(Recovery::KeepMaps, 3);
-    let map = vm.create_map(MapSpec::array("runs", 8, 1)).unwrap();
+    let counted = Counted::new(Recovery::KeepMaps, 3);
+    let (vm, deadly, counter) = (&counted.vm, &counted.deadly, &counted.counter);
     let hash = vm.create_map(MapSpec::hash("hash", 8, 8, 4096)).unwrap();
-    let counter = counter(&vm, &map);
-    let deadly = page_fault(&vm);
     let (done, retried) = (AtomicU64::new(0), AtomicU64::new(0));
     let stop = AtomicBool::new(false);
     let again = |what: &dyn Fn() -> Result<()>| loop {
@@ -345,7 +375,7 @@ fn calls_in_flight_are_retried_and_no_count_is_lost() {
     };
     std::thread::scope(|scope| {
         for thread in 0..3u64 {
-            let (again, counter, hash, done, stop) = (&again, &counter, &hash, &done, &stop);
+            let (again, hash, done, stop) = (&again, &hash, &done, &stop);
             scope.spawn(move || {
                 for n in (0..u64::MAX).take_while(|_| !stop.load(Ordering::Relaxed)) {
                     again(&|| counter.run(&FRAME).map(drop));
@@ -363,8 +393,7 @@ fn calls_in_flight_are_retried_and_no_count_is_lost() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    let runs = map.get(&[0; 4]).unwrap().unwrap();
-    let runs = u64::from_ne_bytes(runs.try_into().unwrap());
+    let runs = counted.runs();
     let (done, retried) = (done.into_inner(), retried.into_inner());
     // A call that was lost may have had its effect.
     assert!(
@@ -387,10 +416,7 @@ fn after_too_many_deaths_the_vm_stays_dead() {
         die(&deadly, Cause::Exception { vector: 14 });
     }
     deadly.run(&FRAME).unwrap_err();
-    let begin = Instant::now();
-    while vm.is_alive() && begin.elapsed() < Duration::from_secs(5) {
-        std::thread::yield_now();
-    }
+    soon("still alive", || !vm.is_alive());
     let error = deadly.run(&FRAME).unwrap_err();
     assert!(
         matches!(error, Error::Guest(GuestError::Fault(_))),
@@ -409,24 +435,100 @@ fn a_vm_may_go_at_any_moment_of_its_rebuilding() {
     drop(vm);
     let before = threads();
     for n in 0..12u32 {
-        let vm = boot(Recovery::KeepMaps, 2);
-        let map = vm.create_map(MapSpec::array("runs", 8, 1)).unwrap();
-        let deadly = page_fault(&vm);
+        let Counted {
+            vm, map, deadly, ..
+        } = Counted::new(Recovery::KeepMaps, 2);
         deadly.run(&FRAME).unwrap_err();
         std::thread::sleep(Duration::from_micros(u64::from(n) * 300));
         drop((deadly, vm));
         let _ = map.get(&[0; 4]);
     }
-    let begin = Instant::now();
-    while threads() > before && begin.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
     // Other tests of this file may run beside; their VMs are few.
-    assert!(
-        threads() <= before + 40,
-        "{} threads, {before} before",
-        threads()
-    );
+    soon("threads are left", || threads() <= before + 40);
+}
+
+/// Whoever pauses a VM that dies finds it dead until the pause is over, and whole
+/// then; a pause that begins at any moment of a rebuilding waits for its end.
+#[test]
+fn a_vm_is_paused_at_any_moment_of_its_rebuilding() {
+    let one = Counted::new(Recovery::KeepMaps, 3);
+    let paused = one.vm.pause();
+    let nested = one.vm.pause();
+    one.vm.inject_fault("while it stands still");
+    std::thread::sleep(Duration::from_millis(60));
+    let nested = [nested, one.vm.pause()];
+    assert_eq!(one.vm.stats().recoveries, 0);
+    drop(paused);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(one.vm.stats().recoveries, 0);
+    drop(nested);
+    assert_eq!(one.counter.run(&FRAME).unwrap().r0, 1);
+    for n in 1..9u64 {
+        one.vm.inject_fault("before a pause");
+        // The wait before the nth attempt, and a part of the rebuilding.
+        std::thread::sleep(Duration::from_micros((500 << n) + n * 300));
+        let begin = Instant::now();
+        let paused = one.vm.pause();
+        assert!(begin.elapsed() < Duration::from_secs(10), "{n}");
+        let runs = one.runs();
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(one.runs(), runs);
+        drop(paused);
+        loop {
+            match one.counter.run(&FRAME) {
+                Ok(out) => break assert_eq!(out.r0, n + 1),
+                Err(e) => assert!(e.is_retryable(), "{e}"),
+            }
+        }
+    }
+}
+
+/// Dead for good, whichever part of the rebuilding the end meets; nobody waits for
+/// a machine that does not come.
+#[test]
+fn a_vm_is_killed_at_any_moment_of_its_rebuilding() {
+    for n in 0..30u64 {
+        let one = Counted::new(Recovery::KeepMaps, 2);
+        one.counter.run(&FRAME).unwrap();
+        one.vm.inject_fault("before the end");
+        std::thread::sleep(Duration::from_micros(n * 150));
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| one.counter.run(&FRAME));
+            one.vm.kill();
+            let _ = call.join().unwrap();
+        });
+        let error = one.counter.run(&FRAME).unwrap_err();
+        assert!(!error.is_retryable(), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{n}");
+        assert!(!one.vm.is_alive() && one.vm.fault().is_some());
+        assert!(one.runs() >= 1, "maps can still be read");
+        let number = one.vm.stats().recoveries;
+        drop(one.vm.recoveries());
+        assert_eq!(one.vm.stats().recoveries, number, "it stays dead");
+    }
+}
+
+/// What the loader wrote is there again where contents are given up: counters of
+/// programs, not constants, and no zeroes in their place.
+#[test]
+fn global_data_begins_anew_with_its_first_values() {
+    let file = bpfvisor_tests::root().join("resources/programs/xdp_firewall.o");
+    for policy in POLICIES {
+        let vm = boot(policy, 1);
+        let object = vm.load_object(&file).unwrap();
+        let is_data = |(name, _): &(&str, &Map)| name.ends_with(".data");
+        let (_, data) = object.maps().find(is_data).unwrap();
+        let first = data.get(&[0; 4]).unwrap().unwrap();
+        assert!(first.iter().any(|&b| b != 0), "nothing to lose");
+        let changed = vec![0x5a; first.len()];
+        data.insert(&[0; 4], &changed).unwrap();
+        let report = die(&page_fault(&vm), Cause::Exception { vector: 14 });
+        let kept = policy == Recovery::KeepMaps;
+        let now = data.get(&[0; 4]).unwrap().unwrap();
+        assert_eq!(now, if kept { changed } else { first }, "{report}");
+        assert_eq!(report.maps_reset.len(), usize::from(!kept), "{report}");
+    }
 }
 
 /// Programs that were verified are verified again, by the new machine.
@@ -454,10 +556,7 @@ fn verified_programs_come_back_verified() {
     assert_eq!(verified.run(&FRAME).unwrap().r0, 3);
     // With the verifier on nothing can kill it from inside: the host does.
     vm.inject_fault("for the test");
-    let begin = Instant::now();
-    while vm.stats().recoveries == 0 && begin.elapsed() < Duration::from_secs(5) {
-        std::thread::yield_now();
-    }
+    soon("not rebuilt", || vm.stats().recoveries == 1);
     assert_eq!(verified.run(&FRAME).unwrap().r0, 3);
     assert_eq!(vm.recoveries()[0].programs, 1);
 }

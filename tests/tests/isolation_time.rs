@@ -1,6 +1,7 @@
 //! Programs that do not end, in VMs without verifier. They need /dev/kvm.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use bpfvisor::uapi::errno;
 use bpfvisor::{Cause, Error, MapSpec, ProgramSpec, Recovery, TestRun, Vm};
 use bpfvisor_tests::attack::{BUDGET, FRAME, load, program, proof, settings, works};
 use std::fmt::Write;
@@ -204,30 +205,40 @@ fn a_vm_is_killed_from_another_thread() {
     }
 }
 
-/// A program whose verification takes long ends in time, and nothing is left.
-#[test]
-fn verification_ends_within_its_budget() {
-    let vm = Vm::builder().memory(8 << 20).heap(64 << 20).boot().unwrap();
-    // Every round doubles the paths.
+/// A program whose every round doubles the paths, which no comparison of states
+/// brings together again.
+fn paths_without_end() -> String {
     let mut text = String::from("r6 = r1\nr7 = 0\n");
-    for n in 0..4000 {
+    for n in 0..4000u64 {
         let _ = writeln!(
             text,
-            "call bpf_get_prandom_u32\nif r0 == {n} goto +1\nr7 += {n}"
+            "call bpf_get_prandom_u32\nif r0 == {n} goto +1\nr7 += {}",
+            n * 4001
         );
     }
-    text.push_str("r0 = r7\nexit");
-    let begin = Instant::now();
-    let verdict = vm.load(ProgramSpec::xdp(program(&text)).license("GPL"));
-    assert!(
-        begin.elapsed() < Duration::from_secs(60),
-        "{:?}",
-        begin.elapsed()
-    );
-    if let Err(e) = verdict {
-        assert!(matches!(e, Error::Program(_)), "{e}");
+    text + "r0 = 0\nif r7 == 1 goto out\nr0 = 1\nout:\nexit"
+}
+
+/// A program whose verification takes too long is refused in time, with the reason,
+/// under any budget; the VM goes on at once.
+#[test]
+fn verification_ends_within_its_budget() {
+    for limit in [5, 50].map(Duration::from_millis) {
+        let vm = Vm::builder().memory(16 << 20).heap(256 << 20);
+        let vm = vm.verify_timeout(limit).boot().unwrap();
+        let spec = ProgramSpec::xdp(program(&paths_without_end())).license("GPL");
+        let begin = Instant::now();
+        let error = vm.load(spec).unwrap_err();
+        let took = begin.elapsed();
+        assert_eq!(error.errno(), errno::E2BIG, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("the time for the verification is used up"),
+            "{text}"
+        );
+        assert!(took >= limit && took < limit + SLACK, "{took:?}");
+        works(&vm);
     }
-    works(&vm);
 }
 
 #[test]

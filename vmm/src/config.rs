@@ -22,6 +22,9 @@ pub struct Config {
     /// Longest time one call may take before its program is cut short.
     /// Verification has its own budget on top.
     pub call_timeout: Duration,
+    /// Longest time that the verification of one program may take; then the program
+    /// is refused with E2BIG. Zero, and more than an hour, is an hour.
+    pub verify_timeout: Duration,
     /// How often a caller looks for its answer before it sleeps.
     pub client_spins: u32,
     /// How often an idle vCPU looks for work before it sleeps.
@@ -45,6 +48,7 @@ impl Default for Config {
             shared_bytes: 256 << 20,
             heap_bytes: 128 << 20,
             call_timeout: Duration::from_secs(2),
+            verify_timeout: Duration::from_secs(60),
             client_spins: 2_000,
             guest_idle_polls: 20_000,
             verifier_off: false,
@@ -56,10 +60,28 @@ impl Default for Config {
     }
 }
 
+/// Longest time for a verification.
+const VERIFY_MAX: Duration = Duration::from_secs(3600);
+
 /// Most shared memory: what the page tables set aside can map.
 pub(crate) const SHARED_MAX: u64 = 256 << 30;
 
 impl Config {
+    /// The time for a verification, for the guest: ns, not 0.
+    pub(crate) fn verify_ns(&self) -> u64 {
+        let limit = match self.verify_timeout {
+            Duration::ZERO => VERIFY_MAX,
+            limit => limit.min(VERIFY_MAX),
+        };
+        limit.as_nanos() as u64
+    }
+
+    /// How long a load may take at most.
+    pub(crate) fn load_timeout(&self) -> Duration {
+        let verify = Duration::from_nanos(self.verify_ns());
+        self.call_timeout.saturating_add(verify)
+    }
+
     /// Ring pairs of each vCPU: the VMM's own and one for each client.
     pub(crate) fn pairs(&self) -> u32 {
         self.clients + 1

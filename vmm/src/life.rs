@@ -40,12 +40,16 @@ impl Life {
         (report, new)
     }
 
-    /// It lives again.
-    pub(crate) fn begin(&self) {
+    /// It lives again, if it may: false for one that was ended for good meanwhile.
+    pub(crate) fn begin(&self) -> bool {
         let mut stands = self.report();
+        if self.is_over() {
+            return false;
+        }
         *stands = None;
         self.number.fetch_add(1, Ordering::AcqRel);
         self.dead.store(false, Ordering::Release);
+        true
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -1,9 +1,9 @@
 //! Loading a program.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bpfvisor_abi::op::{LoadRecord, code};
+use bpfvisor_abi::ring::Completion;
 use thiserror::Error;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -74,9 +74,6 @@ impl LoadError {
         }
     }
 }
-
-/// Time for a load whose record sets none.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the parts of a request lie in its block.
 struct Parts {
@@ -157,12 +154,8 @@ pub(crate) fn send(
     let block = core.arena.alloc(parts.end, 64);
     let block = block.ok_or(CallError::NoMemory { wanted: parts.end })?;
     block.populate(parts.log);
-    let budget = core
-        .config
-        .call_timeout
-        .saturating_add(write(core, program, &block, &parts)?);
-    let arg = [block.offset() + parts.record, 0, 0, 0, 0, 0, 0];
-    let done = lane.call(core, turn, (code::PROG_LOAD, &arg), budget)?;
+    write(core, program, &block, &parts)?;
+    let done = ask(core, (lane, turn), block.offset() + parts.record)?;
     let (record, log) = answer(core, program, &block, &parts)?;
     if done.status != 0 {
         return Err(rejected(-done.status, record, log));
@@ -198,6 +191,13 @@ fn load_there(
     }
 }
 
+/// Has the guest load the program whose record is at an offset.
+fn ask(core: &Core, (lane, turn): (&Lane, &mut Turn), at: u64) -> Result<Completion, CallError> {
+    let arg = [at, core.config.verify_ns(), 0, 0, 0, 0, 0];
+    let budget = core.config.load_timeout();
+    lane.call(core, turn, (code::PROG_LOAD, &arg), budget)
+}
+
 /// Most instructions that a program of a client may have.
 const MOST_INSNS: u32 = 1_000_000;
 
@@ -213,14 +213,8 @@ pub(crate) fn load_at(
     if sent.insn_cnt > MOST_INSNS {
         return Ok(Err(libc::E2BIG));
     }
-    let budget = match sent.time_budget_ns {
-        0 => PATIENCE,
-        ns => Duration::from_nanos(ns).min(PATIENCE),
-    };
-    let budget = core.config.call_timeout.saturating_add(budget);
     core.with_lane(|lane, turn| {
-        let request = (code::PROG_LOAD, &[at, 0, 0, 0, 0, 0, 0]);
-        let answer = lane.call(core, turn, request, budget)?;
+        let answer = ask(core, (lane, turn), at)?;
         if answer.status != 0 {
             return Ok(Err(answer.status.wrapping_neg()));
         }
@@ -268,13 +262,8 @@ fn rejected(errno: i32, record: LoadRecord, log: Vec<u8>) -> LoadError {
     }
 }
 
-/// Copies a program into its block; gives the time that verification may take.
-fn write(
-    core: &Core,
-    program: &Send<'_>,
-    block: &Block,
-    parts: &Parts,
-) -> Result<Duration, CallError> {
+/// Copies a program into its block.
+fn write(core: &Core, program: &Send<'_>, block: &Block, parts: &Parts) -> Result<(), CallError> {
     let base = block.offset();
     let count =
         |n: usize| u32::try_from(n).map_err(|_| CallError::Invalid("too many of something"));
@@ -290,11 +279,7 @@ fn write(
     core.shared.write(base + parts.insns, program.insns)?;
     core.shared
         .write(base + parts.funcs, program.global_funcs.as_bytes())?;
-    core.shared.write(base + parts.record, record.as_bytes())?;
-    Ok(match record.time_budget_ns {
-        0 => PATIENCE,
-        ns => Duration::from_nanos(ns),
-    })
+    core.shared.write(base + parts.record, record.as_bytes())
 }
 
 /// The log up to its final zero, of which the guest says how long it is.

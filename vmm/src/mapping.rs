@@ -145,6 +145,14 @@ pub(crate) enum Advice {
     Remove = libc::MADV_REMOVE,
 }
 
+/// Whether `file` has `len` bytes, for good: no other holder can make it shorter.
+pub(crate) fn keeps_its_length(file: &File, len: u64) -> bool {
+    // SAFETY: fcntl without arguments on a descriptor that is open.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    let long = file.metadata().is_ok_and(|m| m.len() >= len);
+    seals >= 0 && seals & libc::F_SEAL_SHRINK != 0 && long
+}
+
 /// A memory file that can't shrink, so that no reader of it can be made to fault,
 /// and whose seals whoever else has it can't add to.
 pub(crate) fn sealed_memory(len: u64) -> io::Result<File> {

@@ -93,6 +93,12 @@ pub trait Companion: Any + Send + Sync {
     /// Contents that nobody can change any more.
     fn constant(&self) -> Option<Arc<[u8]>>;
 
+    /// Contents that it had before any program could see it: a map whose contents
+    /// are given up begins anew with these, not empty.
+    fn initial(&self) -> Option<Arc<[u8]>> {
+        None
+    }
+
     /// Whether it was frozen.
     fn is_frozen(&self) -> bool;
 }

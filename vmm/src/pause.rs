@@ -72,8 +72,7 @@ impl Core {
 
     /// Stops all vCPUs; returns when they stand still, or the VM is dead.
     pub(crate) fn pause(&self) {
-        let mut state = self.pause.state();
-        self.pause.wanted.fetch_add(1, Ordering::SeqCst);
+        let mut state = self.want_pause();
         state.since.get_or_insert_with(Instant::now);
         while state.parked < self.lanes.len() && !self.life.is_dead() {
             for lane in &self.lanes {
@@ -82,6 +81,22 @@ impl Core {
             }
             state = self.pause.wait(state, AGAIN);
         }
+    }
+
+    /// Says that it is to stand still. The first to say so waits for whoever is
+    /// rebuilding the VM: vCPUs that stood still before all of them have come up
+    /// would keep each other waiting.
+    fn want_pause(&self) -> MutexGuard<'_, State> {
+        let state = self.pause.state();
+        if self.pause.wanted.load(Ordering::SeqCst) > 0 {
+            self.pause.wanted.fetch_add(1, Ordering::SeqCst);
+            return state;
+        }
+        drop(state);
+        let _history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.pause.state();
+        self.pause.wanted.fetch_add(1, Ordering::SeqCst);
+        state
     }
 
     /// Takes one [`Core::pause`] back.

@@ -26,7 +26,8 @@ pub enum Recovery {
     None,
     /// It is rebuilt: programs are loaded again, all maps are empty. Contents
     /// that were frozen for programs too, program arrays and maps of maps are
-    /// restored, since the host knows them.
+    /// restored, since the host knows them; global data of object files has the
+    /// values that it was loaded with.
     EmptyMaps,
     /// It is rebuilt, and maps whose storage is found whole keep their contents.
     KeepMaps,
@@ -76,6 +77,9 @@ pub struct RecoveryReport {
     pub maps_refilled: u32,
     /// Maps that are empty now, and why.
     pub maps_emptied: Vec<Loss>,
+    /// Global data of objects that has the values again that it was loaded with,
+    /// and why.
+    pub maps_reset: Vec<Loss>,
     /// Objects that are no more: each use of them is EBADF.
     pub objects_lost: Vec<Loss>,
     /// Records of ring buffers that were reserved and never committed.
@@ -88,11 +92,12 @@ impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "rebuilt after {}: {} programs loaded again, {} maps kept, {} refilled, {} emptied",
+            "rebuilt after {}: {} programs loaded again, {} maps kept, {} refilled, {} reset, {} emptied",
             self.fault,
             self.programs,
             self.maps_kept,
             self.maps_refilled,
+            self.maps_reset.len(),
             self.maps_emptied.len(),
         )?;
         for loss in &self.objects_lost {
@@ -209,7 +214,9 @@ impl Core {
         self.shared.clear(0, layout::queue_block(self.config.vcpus));
         let ready = boot::prepare(&me, restore::kept_indices(&objects));
         let (crew, first) = ready.map_err(|e| e.to_string())?;
-        self.life.begin();
+        if !self.life.begin() {
+            return Err("it was ended meanwhile".into());
+        }
         let launched = crew.launch(&me, self.image.entry(), first);
         launched.map_err(|e| e.to_string())?;
         let mut report = RecoveryReport {
@@ -219,6 +226,7 @@ impl Core {
             maps_kept: 0,
             maps_refilled: 0,
             maps_emptied: Vec::new(),
+            maps_reset: Vec::new(),
             objects_lost: Vec::new(),
             records_lost: 0,
             duration: Duration::ZERO,

@@ -89,8 +89,9 @@ impl Restorer<'_> {
             storage.clear();
         }
         let constant = object.companion().and_then(|c| c.constant());
-        if let Some(bytes) = &constant {
-            self.core.shared.write(storage.offset(), bytes)?;
+        let first = || object.companion().and_then(|c| c.initial());
+        if let (None, Some(bytes)) = (kept, constant.clone().or_else(first)) {
+            self.core.shared.write(storage.offset(), &bytes)?;
         }
         let record = MapRecord {
             handle: object.handle(),
@@ -140,7 +141,12 @@ impl Restorer<'_> {
     }
 
     fn emptied(&mut self, object: &Object, why: &str) {
-        self.report.maps_emptied.push(Loss {
+        let first = object.companion().and_then(|c| c.initial());
+        let list = match first {
+            None => &mut self.report.maps_emptied,
+            Some(_) => &mut self.report.maps_reset,
+        };
+        list.push(Loss {
             name: object.name(),
             why: why.into(),
         });

@@ -106,6 +106,9 @@ impl Running {
                 }
             }
         }
+        // Ended before it was up: nobody need wait for it.
+        let text = "it was ended meanwhile".into();
+        self.announce(Err(BootError::Guest { text }));
     }
 
     fn lane(&self) -> Result<&Lane, Stop> {

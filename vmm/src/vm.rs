@@ -474,7 +474,8 @@ impl Vm {
         core.die(FaultReport::plain(Cause::Killed, 0, text));
     }
 
-    /// Has it die, as if KVM had failed.
+    /// Has it die, as if KVM had failed: for tests.
+    #[doc(hidden)]
     pub fn inject_fault(&self, text: &str) {
         let report = FaultReport::plain(Cause::KvmInternal, 0, text);
         self.0.core.die(report);

@@ -282,6 +282,12 @@ impl MapCore {
         Ok(())
     }
 
+    /// What it holds now is what it begins with, should the VM be rebuilt and its
+    /// contents be given up.
+    pub fn begin(&self) {
+        self.links().begin(&self.object);
+    }
+
     /// One request for many elements. Keys and values are as long as `count`
     /// elements need (values may be empty for a deletion).
     pub fn batch(&self, batch: Batch<'_>) -> Result<Batched> {

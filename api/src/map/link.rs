@@ -4,7 +4,7 @@
 use super::host;
 use bpf_core::map::{Fields, Geometry};
 use bpf_core::uapi::{MapType, map_flags};
-use bpfvisor_vmm::{Block, Companion, Kept, Object};
+use bpfvisor_vmm::{Companion, Kept, Object};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +29,7 @@ pub(super) struct Links {
     by_key: Mutex<HashMap<Vec<u8>, Arc<Object>>>,
     frozen: AtomicBool,
     constant: OnceLock<Arc<[u8]>>,
+    initial: OnceLock<Arc<[u8]>>,
 }
 
 impl Links {
@@ -43,18 +44,34 @@ impl Links {
             by_key: Mutex::default(),
             frozen: AtomicBool::new(false),
             constant: OnceLock::new(),
+            initial: OnceLock::new(),
         }
+    }
+
+    /// What the map holds now is what it begins with, whenever it begins anew.
+    pub fn begin(&self, object: &Object) {
+        if let Some(bytes) = self.contents(object) {
+            let _ = self.initial.set(bytes);
+        }
+    }
+
+    fn contents(&self, object: &Object) -> Option<Arc<[u8]>> {
+        let mut bytes = vec![0; self.geometry.storage_len as usize];
+        object
+            .shared()
+            .read(object.storage()?.offset(), &mut bytes)
+            .ok()?;
+        Some(bytes.into())
     }
 
     /// The map was frozen. What programs can't change either is constant now.
     pub fn freeze(&self, object: &Object) {
         let array = self.geometry.map_type == MapType::Array;
-        if array && self.geometry.flags & map_flags::RDONLY_PROG != 0 {
-            let mut bytes = vec![0; self.geometry.storage_len as usize];
-            let storage = object.storage().map_or(u64::MAX, Block::offset);
-            if object.shared().read(storage, &mut bytes).is_ok() {
-                let _ = self.constant.set(bytes.into());
-            }
+        if array
+            && self.geometry.flags & map_flags::RDONLY_PROG != 0
+            && let Some(bytes) = self.contents(object)
+        {
+            let _ = self.constant.set(bytes);
         }
         self.frozen.store(true, SeqCst);
     }
@@ -120,6 +137,10 @@ impl Companion for Links {
 
     fn constant(&self) -> Option<Arc<[u8]>> {
         self.constant.get().cloned()
+    }
+
+    fn initial(&self) -> Option<Arc<[u8]>> {
+        self.initial.get().cloned()
     }
 
     fn is_frozen(&self) -> bool {

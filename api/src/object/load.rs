@@ -203,6 +203,7 @@ impl ObjectFile {
         if let Some(data) = &def.data {
             if data.iter().any(|&b| b != 0) {
                 map.insert(&0u32.to_ne_bytes(), data)?;
+                map.core().begin();
             }
             if def.is_constant() {
                 map.freeze()?;

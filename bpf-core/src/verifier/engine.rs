@@ -9,7 +9,7 @@ use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Frame, State};
 use super::structure::{self, Shape};
-use super::{Observer, Options, Stats};
+use super::{Observer, Options, Spent, Stats};
 use crate::insn::{Insn, op};
 use crate::program::{MapDesc, MapTable, ProgramDesc};
 use crate::uapi::errno::{E2BIG, EACCES, EFAULT};
@@ -264,14 +264,23 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// One step of work, an instruction or a comparison of states; looks at the
-    /// clock now and then.
+    /// One step of work, an instruction or a comparison of states; looks at time and
+    /// memory now and then.
     pub fn spend(&mut self) -> Res<()> {
         self.steps = self.steps.wrapping_add(1);
-        if self.steps & 0x3ff == 0 && (self.opts.out_of_time)() {
-            bail!(E2BIG, "the time or memory for the verification is used up");
+        if !self.steps.is_multiple_of(super::LOOK) {
+            return Ok(());
         }
-        Ok(())
+        let what = match (self.opts.spent)() {
+            None => return Ok(()),
+            Some(Spent::Time) => "time",
+            Some(Spent::Memory) => "memory",
+        };
+        let n = self.stats.insns_processed;
+        bail!(
+            E2BIG,
+            "the {what} for the verification is used up. Processed {n} insn"
+        )
     }
 
     fn visit(&mut self, pc: usize, insn: &Insn) -> Res<Next> {

@@ -76,9 +76,23 @@ pub struct Options<'a> {
     pub log_level: u32,
     /// Most instructions to process before giving up with E2BIG.
     pub insn_budget: u32,
-    /// Called every 1024 instructions; `true` means that time or memory is used up
-    /// (EAGAIN is the kernel's answer to an interrupted load, E2BIG ours).
-    pub out_of_time: &'a dyn Fn() -> bool,
+    /// Called every [`LOOK`] steps of work: whether something is used up. Then the
+    /// program is refused with E2BIG, as one that takes too many instructions to
+    /// verify. (The kernel lets a verification last, but for a signal: EAGAIN.)
+    pub spent: &'a dyn Fn() -> Option<Spent>,
+}
+
+/// How many instructions are processed, or states compared, between two looks at
+/// [`Options::spent`].
+pub const LOOK: u32 = 64;
+
+/// What a verification may have used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// The time that it may take.
+    Time,
+    /// The memory for its states.
+    Memory,
 }
 
 /// Figures of one verification, as in the last line of the kernel's log.

@@ -46,7 +46,7 @@ fn outcome(prog_type: ProgType, text: &str, insn_budget: u32, log_level: u32) ->
     let opts = Options {
         log_level,
         insn_budget,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     verify(&desc, &OneMap, &opts)
 }

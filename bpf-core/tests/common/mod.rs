@@ -166,7 +166,7 @@ pub fn verified(insns: &[Insn], memory: usize, packet: bool) -> Result<Program, 
     let options = Options {
         log_level: 0,
         insn_budget: 1_000_000,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     verify(&desc, &Hosted::new(), &options).verdict
 }

@@ -23,4 +23,4 @@ pub mod op;
 pub mod ring;
 
 /// Version of everything in this crate. Changed whenever any of it changes.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;

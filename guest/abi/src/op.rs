@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[allow(missing_docs)]
 pub mod code {
     pub const NOP: u32 = 0;
-    /// arg: offset of a [`LoadRecord`](super::LoadRecord), answered in place.
+    /// arg: offset of a [`LoadRecord`](super::LoadRecord), answered in place; ns
+    /// that the verification may take, 0: any.
     pub const PROG_LOAD: u32 = 1;
     /// arg: program handle.
     pub const PROG_UNLOAD: u32 = 2;
@@ -248,8 +249,6 @@ pub struct LoadRecord {
     pub global_func_cnt: u32,
     /// In: most instructions to process (0: the kernel's million).
     pub insn_budget: u32,
-    /// In: time budget of verification in ns (0: none).
-    pub time_budget_ns: u64,
     /// Out: handle.
     pub handle: u32,
     /// Out: instruction at fault, or `u32::MAX`.

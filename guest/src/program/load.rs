@@ -13,7 +13,7 @@ use bpf_core::insn::Insn;
 use bpf_core::jit::{self, JitError};
 use bpf_core::program::{FlatMemory, Program, ProgramDesc};
 use bpf_core::uapi::{ProgType, errno, limits};
-use bpf_core::verifier::{self, Options, Outcome, Reject, Stats};
+use bpf_core::verifier::{self, Options, Outcome, Reject, Spent, Stats};
 use bpfvisor_abi::boot::boot_flags;
 use bpfvisor_abi::op::LoadRecord;
 use core::cell::Cell;
@@ -26,7 +26,7 @@ const UNSUPPORTED: u32 = 1;
 pub fn load(c: &Call<'_>) -> Answer {
     let mut rec: LoadRecord = c.rt.shared.read(c.arg[0]).ok_or(errno::EFAULT)?;
     clear_answer(&mut rec);
-    let result = match attempt(c.rt, &mut rec) {
+    let result = match attempt(c.rt, &mut rec, c.arg[1]) {
         Ok(handle) => {
             rec.handle = handle;
             Ok([handle.into(), 0, 0, 0, 0, 0, 0])
@@ -50,13 +50,13 @@ pub fn unload(c: &Call<'_>) -> Answer {
     }
 }
 
-fn attempt(rt: &Runtime, rec: &mut LoadRecord) -> Result<u32, Reject> {
+fn attempt(rt: &Runtime, rec: &mut LoadRecord, budget: u64) -> Result<u32, Reject> {
     let prog_type = ProgType::from_u32(rec.prog_type)
         .ok_or_else(|| refuse(errno::EINVAL, "no such program type"))?;
     let memory = || refuse(errno::ENOMEM, "the VM's heap has no room for the program");
     headroom(rec.insn_cnt as usize * PER_INSN).map_err(|_| memory())?;
     let insns = instructions(rt, rec)?;
-    let program = judge(rt, rec, prog_type, &insns)?;
+    let program = judge(rt, (rec, budget), prog_type, &insns)?;
     rec.xlated_insns = program.insns.len() as u32;
     let maps: Vec<_> = program
         .maps
@@ -127,9 +127,10 @@ fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> 
         .collect())
 }
 
-/// Looks at the budgets before memory counts among them: one look every 1024
-/// instructions.
-const SHORT: u32 = 4;
+/// Looks at the budgets before memory counts among them, and how many there are
+/// from then on for one at memory, which takes longer: every 1024 instructions.
+const SHORT: u32 = 64;
+const RARELY: u32 = 1024 / verifier::LOOK;
 /// More than the verifier's states can grow by between two looks: its longest list
 /// doubles, which in a large heap is up to 20 MiB at once.
 const STATES: core::ops::RangeInclusive<usize> = 6 << 20..=21 << 20;
@@ -137,7 +138,7 @@ const STATES: core::ops::RangeInclusive<usize> = 6 << 20..=21 << 20;
 /// Verifies (or does not, where the VM was booted so) and delivers the log.
 fn judge(
     rt: &Runtime,
-    rec: &mut LoadRecord,
+    (rec, budget): (&mut LoadRecord, u64),
     prog_type: ProgType,
     insns: &[Insn],
 ) -> Result<Program, Reject> {
@@ -163,15 +164,19 @@ fn judge(
             },
             global_funcs: &global_funcs,
         };
-        let budget = rec.time_budget_ns;
         let late = || budget != 0 && rt.clock.now().wrapping_sub(start) > budget;
         let looks = Cell::new(0u32);
         let states = (rt.boot.heap_len as usize / 3).clamp(*STATES.start(), *STATES.end());
         // Long analyses also stop before their states fill the heap; short ones
         // need not look.
-        let exhausted = || {
+        let spent = || {
             looks.set(looks.get() + 1);
-            late() || (looks.get() > SHORT && headroom(states).is_err())
+            let look = looks.get() > SHORT && looks.get().is_multiple_of(RARELY);
+            match () {
+                () if late() => Some(Spent::Time),
+                () if look && headroom(states).is_err() => Some(Spent::Memory),
+                () => None,
+            }
         };
         let insn_budget = match rec.insn_budget {
             0 => limits::COMPLEXITY_INSNS,
@@ -180,7 +185,7 @@ fn judge(
         let opts = Options {
             log_level: rec.log_level,
             insn_budget,
-            out_of_time: &exhausted,
+            spent: &spent,
         };
         verifier::verify(&desc, rt, &opts)
     };

@@ -135,11 +135,12 @@ pub fn verify(sample: &Sample) -> Outcome {
         global_funcs: &[],
     };
     let begin = Instant::now();
-    let limit = || begin.elapsed() > Duration::from_secs(5);
+    let late = || begin.elapsed() > Duration::from_secs(5);
+    let limit = || late().then_some(verifier::Spent::Time);
     let options = Options {
         log_level: 0,
         insn_budget: bpf_core::uapi::limits::COMPLEXITY_INSNS,
-        out_of_time: &limit,
+        spent: &limit,
     };
     verifier::verify(&desc, &MirrorMaps, &options)
 }

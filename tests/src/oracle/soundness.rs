@@ -62,7 +62,7 @@ pub fn examine(desc: &ProgramDesc<'_>, maps: &[MapDesc], runs: u32, seed: u64) -
     let options = |insn_budget| verifier::Options {
         log_level: 0,
         insn_budget,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     let (plain, thorough) = (options(200_000), options(BUDGET));
     let Ok(program) = verifier::verify(desc, &table, &plain).verdict else {
@@ -98,7 +98,7 @@ pub fn confuse(believed: &[Insn], real: &[Insn], maps: &[MapDesc], seed: u64) ->
     let options = verifier::Options {
         log_level: 0,
         insn_budget: BUDGET,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     let mut views = Views::default();
     verifier::verify_observed(&desc, &Maps(maps), &options, Some(&mut views));

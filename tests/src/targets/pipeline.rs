@@ -36,6 +36,12 @@ fn called(insn: &[u8; 8]) -> Option<i32> {
 /// `bpf_loop` and `bpf_for_each_map_elem`: millions of rounds that only a watchdog
 /// would end.
 const LONG: [i32; 2] = [181, 164];
+/// `may_goto`: likewise.
+const MAY_GOTO: u8 = 0xe5;
+
+fn is_long(insn: &[u8; 8]) -> bool {
+    insn[0] == MAY_GOTO || called(insn).is_some_and(|f| LONG.contains(&f))
+}
 
 pub(super) fn run(data: &[u8]) -> bool {
     let Some((kind, rest)) = data.split_first() else {
@@ -43,7 +49,7 @@ pub(super) fn run(data: &[u8]) -> bool {
     };
     let (insns, _) = rest.as_chunks::<8>();
     let insns = &insns[..insns.len().min(MOST)];
-    if insns.is_empty() || insns.iter().filter_map(called).any(|f| LONG.contains(&f)) {
+    if insns.is_empty() || insns.iter().any(is_long) {
         return false;
     }
     let prog_type = TYPES[usize::from(*kind) % TYPES.len()];

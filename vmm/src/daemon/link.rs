@@ -25,13 +25,14 @@ use crate::fault::{Cause, FaultReport};
 use crate::image::Image;
 use crate::lane::Lane;
 use crate::load::LoadRequest;
+use crate::mapping::keeps_its_length;
 use crate::object::{Access, Kind, Object};
 use crate::shared::SharedMemory;
 use crate::stat::inode;
 
 /// How long a daemon may take to say hello, and to take a request.
 const GREETING: Duration = Duration::from_secs(10);
-/// How long a request may take: a load verifies for a minute at most.
+/// How long a request may take: a load verifies for two minutes at most.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The connection. Requests go one at a time.
@@ -64,10 +65,11 @@ pub(crate) fn connect(path: &Path) -> Result<Arc<Core>, ConnectError> {
     let memory = fds
         .next()
         .ok_or_else(|| protocol("no memory came".into()))?;
-    let shared = Arc::new(SharedMemory::of_file(
-        File::from(memory),
-        welcome.shared_len,
-    )?);
+    let memory = File::from(memory);
+    if !keeps_its_length(&memory, welcome.shared_len) {
+        return Err(protocol("its memory is short, or may become so".into()));
+    }
+    let shared = Arc::new(SharedMemory::of_file(memory, welcome.shared_len)?);
     let bells: Vec<_> = fds.map(Doorbell::from_fd).collect();
     if bells.len() != 2 * config.vcpus as usize {
         return Err(protocol("not as many bells as vCPUs came".into()));
@@ -112,7 +114,10 @@ fn greet(socket: &Socket, path: &Path) -> Result<(Welcome, Vec<OwnedFd>), Connec
     let patience = socket.set_patience(Some(GREETING), GREETING);
     patience.map_err(|e| wrong(e.into()))?;
     // One that refuses may have closed its end already, with its reply in ours.
-    let sent = socket.send(&hello, &[]);
+    let sent = match socket.send(&hello, &[]) {
+        sent @ (Ok(()) | Err(SocketError::Closed)) => sent,
+        Err(e) => return Err(wrong(e)),
+    };
     let (reply, fds) = socket.receive(&mut Vec::new(), usize::MAX).map_err(wrong)?;
     let welcome = match reply {
         Reply::Welcome(welcome) => welcome,
@@ -216,9 +221,16 @@ impl Link {
         let mut buffer = own(self.turn.lock());
         let sent = self.socket.send(request, fds);
         let got = match sent {
-            Err(e @ SocketError::Garbage(_)) => Err(e),
             // Should it be gone, its last words may still be there.
-            sent => (self.socket.receive(&mut buffer, 1)).map_err(|e| sent.err().unwrap_or(e)),
+            Ok(()) | Err(SocketError::Closed) => self.socket.receive(&mut buffer, 1),
+            // It was not asked: the connection is as it was.
+            Err(SocketError::Os(e)) => {
+                return Err(CallError::Os {
+                    step: "send a request to the daemon",
+                    errno: e.raw_os_error().unwrap_or(libc::EIO),
+                });
+            }
+            Err(e) => Err(e),
         };
         drop(buffer);
         match got {

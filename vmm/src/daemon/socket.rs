@@ -36,7 +36,10 @@ pub(crate) enum SocketError {
 
 impl From<rustix::io::Errno> for SocketError {
     fn from(e: rustix::io::Errno) -> Self {
-        Self::Os(e.into())
+        match e {
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => Self::Closed,
+            e => Self::Os(e.into()),
+        }
     }
 }
 
@@ -51,7 +54,7 @@ impl Socket {
         Ok(set_socket_timeout(&self.0, Timeout::Send, Some(send))?)
     }
 
-    /// Sends one message.
+    /// Sends one message, or nothing of it.
     pub(crate) fn send(
         &self,
         message: &impl Serialize,
@@ -68,13 +71,13 @@ impl Socket {
             return Err(SocketError::Garbage("too many descriptors"));
         }
         // A stream of whole messages: there is no half of one.
-        sendmsg(
-            &self.0,
-            &[IoSlice::new(&bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
-        Ok(())
+        let parts = [IoSlice::new(&bytes)];
+        loop {
+            match sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                sent => break Ok(sent.map(drop)?),
+            }
+        }
     }
 
     /// Receives one message with its descriptors, of which `fds` at most may come.
@@ -90,7 +93,6 @@ impl Socket {
             let into = &mut [IoSliceMut::new(buffer)];
             match recvmsg(&self.0, into, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Err(SocketError::Closed),
                 got => break got?,
             }
         };

@@ -26,6 +26,9 @@ pub struct Cli {
     /// Longest time of one call, in milliseconds
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
+    /// Longest time that the verification of a program may take, in milliseconds
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=120_000))]
+    pub verify_timeout_ms: u64,
     /// Interpret programs instead of compiling them
     #[arg(long)]
     pub interpret: bool,

@@ -12,6 +12,7 @@ use clap::Parser;
 use cli::Cli;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -77,7 +78,8 @@ fn config(cli: &Cli) -> Config {
         vcpus: cli.vcpus,
         shared_bytes: cli.memory,
         heap_bytes: cli.heap,
-        call_timeout: std::time::Duration::from_millis(cli.timeout_ms),
+        call_timeout: Duration::from_millis(cli.timeout_ms),
+        verify_timeout: Duration::from_millis(cli.verify_timeout_ms),
         clients: cli.clients,
         interpret: cli.interpret,
         ..Config::default()

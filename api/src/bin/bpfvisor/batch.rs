@@ -3,7 +3,6 @@
 mod answer;
 mod kernel;
 mod ours;
-mod question;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -11,7 +10,7 @@ mod tests;
 use crate::cli::BatchArgs;
 use answer::Answer;
 use anyhow::{Context, Result, bail};
-use question::Question;
+use bpfvisor::input::question::Question;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::time::Instant;

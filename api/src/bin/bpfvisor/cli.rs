@@ -57,6 +57,9 @@ pub struct VmArgs {
     /// Longest time of one call, in milliseconds
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
+    /// Longest time that the verification of a program may take, in milliseconds
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub verify_timeout_ms: u64,
     /// Memory for maps and packets, in MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=262_144))]
     pub memory: u64,
@@ -79,7 +82,8 @@ impl VmArgs {
         let builder = bpfvisor::Vm::builder()
             .vcpus(self.vcpus)
             .memory(self.memory << 20)
-            .timeout(Duration::from_millis(self.timeout_ms));
+            .timeout(Duration::from_millis(self.timeout_ms))
+            .verify_timeout(Duration::from_millis(self.verify_timeout_ms));
         if self.interpret {
             builder.interpret()
         } else {

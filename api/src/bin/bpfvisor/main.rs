@@ -2,7 +2,6 @@
 #![allow(missing_docs)]
 
 mod batch;
-mod capture;
 mod cli;
 mod doctor;
 mod dump;

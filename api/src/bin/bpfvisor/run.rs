@@ -3,10 +3,10 @@
 mod input;
 mod report;
 
-use crate::capture::Writer;
 use crate::cli::RunArgs;
 use anyhow::{Result, anyhow, bail};
 use bpfvisor::hex;
+use bpfvisor::input::capture::Writer;
 use bpfvisor::object::{Object, ObjectFile};
 use bpfvisor::uapi::ProgType;
 use bpfvisor::{Program, Redirect, Vm};
@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .input
         .pcap
         .as_deref()
-        .map(crate::capture::Reader::open)
+        .map(bpfvisor::input::capture::Reader::open)
         .transpose()?;
     let session = start(&file, args, single.as_deref())?;
     let tally = match (reader, single) {

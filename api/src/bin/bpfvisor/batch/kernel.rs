@@ -3,11 +3,13 @@
 use super::Oracle;
 use super::answer::{Answer, RunAnswer, Verdict};
 use super::ours::apply_fixups;
-use super::question::{Initial, MapLine, Question, RunLine, creation_order, is_per_cpu, per_cpu};
 use super::sys::{Attr, Pointer, bpf, bpf_fd};
 use anyhow::{Context, Result};
 use bpf_core::uapi::{Cmd, ProgType, errno, prog_flags};
 use bpfvisor::hex;
+use bpfvisor::input::question::{
+    Initial, MapLine, Question, RunLine, creation_order, is_per_cpu, per_cpu,
+};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -2,13 +2,15 @@
 
 use super::Oracle;
 use super::answer::{Answer, RunAnswer, Verdict};
-use super::question::{FixupKind, Initial, MapLine, Question, RunLine, creation_order, per_cpu};
 use crate::cli::{BatchArgs, VmArgs};
 use crate::verdict;
 use anyhow::Result;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{ProgType, errno};
 use bpfvisor::hex;
+use bpfvisor::input::question::{
+    FixupKind, Initial, MapLine, Question, RunLine, creation_order, per_cpu,
+};
 use bpfvisor::{CallerError, Error, Map, MapSpec, Program, ProgramSpec, TestRun, Vm};
 use std::os::fd::AsRawFd;
 

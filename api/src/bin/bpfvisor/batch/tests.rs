@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::answer::Verdict;
-use super::question::{FixupKind, Initial, creation_order, per_cpu};
 use super::*;
 use bpf_core::uapi::{MapType, ProgType};
+use bpfvisor::input::question::{BadLine, FixupKind, Initial, creation_order, per_cpu};
 
-fn parse(line: &str) -> Result<Question, question::BadLine> {
+fn parse(line: &str) -> Result<Question, BadLine> {
     Question::parse(line.as_bytes())
 }
 

@@ -1,11 +1,11 @@
 //! Packets on their way through the program.
 
 use super::{Session, Tally, min_len, writer};
-use crate::capture::{LINK_ETHERNET, Packet, Reader, Writer};
 use crate::cli::{Input, RunArgs};
 use crate::verdict;
 use anyhow::{Context, Result};
 use bpfvisor::hex;
+use bpfvisor::input::capture::{LINK_ETHERNET, Packet, Reader, Writer};
 use bpfvisor::{Buffer, MAX_PACKET, TestRun};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! One line of input, checked.
 
+use crate::hex;
 use bpf_core::insn::Insn;
 use bpf_core::uapi::{MapType, ProgType};
-use bpfvisor::hex;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -41,7 +41,12 @@ impl Reader {
         Self::new(path, file, BUFFER)
     }
 
-    fn new(path: &Path, source: impl std::io::Read + Send + 'static, room: usize) -> Result<Self> {
+    /// Begins to read a capture; `room` is what its longest block may take.
+    pub fn new(
+        path: &Path,
+        source: impl std::io::Read + Send + 'static,
+        room: usize,
+    ) -> Result<Self> {
         let inner = match create_reader(room, source) {
             Ok(inner) => inner,
             Err(PcapError::Eof) => bail!("{}: the file is empty", path.display()),
