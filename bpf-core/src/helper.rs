@@ -9,6 +9,9 @@ mod prototype;
 pub use offer::{gpl_only, offered};
 pub use prototype::proto;
 
+/// `bpf_tail_call`, which is no call but a jump.
+pub const TAIL_CALL: u32 = 12;
+
 /// What a helper asks of one argument (the kernel's `ARG_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arg {

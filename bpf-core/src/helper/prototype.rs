@@ -1,5 +1,5 @@
 //! What each helper takes and gives.
-use super::{Arg, Proto, Ret};
+use super::{Arg, Proto, Ret, TAIL_CALL};
 use crate::uapi::ProgType;
 
 /// The prototype of a helper as programs of a type see it; `None` for those that
@@ -45,7 +45,7 @@ fn maps_and_text(id: u32) -> Option<Shape> {
         3 => (&[MapPtr, MapKey], Int),
         5 | 7 | 8 | 42 | 118 | 125 | 160 | 208 => (&[], Int),
         6 => (&[Mem, Size], Int),
-        12 => (&[Ctx, MapPtr, Anything], Ret::Void),
+        TAIL_CALL => (&[Ctx, MapPtr, Anything], Ret::Void),
         22 => (&[MapPtr, Anything], Int),
         25 => (&[Ctx, MapPtr, Anything, Mem, SizeOrZero], Int),
         55 => (&[MapPtr, Anything, UninitMem, Size], Int),

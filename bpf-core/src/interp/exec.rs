@@ -1,13 +1,11 @@
 //! The loop that executes instructions.
 use super::{Atomic, Callbacks, Observer, Options, Runtime, Trap, TrapKind, alu};
 use crate::env::runtime_fn::PACKET_LOAD;
+use crate::helper::TAIL_CALL;
 use crate::insn::{AtomicOp, Op, Operand, Reg, Size, Wide, Width};
 use crate::program::Program;
 use crate::uapi::limits;
 use alloc::sync::Arc;
-
-/// `bpf_tail_call`, which is no call but a jump.
-const TAIL_CALL: u32 = 12;
 
 /// What all functions of one run share.
 pub(super) struct Machine<'o> {

@@ -4,13 +4,11 @@
 
 use super::JitError;
 use super::effect::{ALL, CALLEE_SAVED, Effect, RegSet, bit};
+use crate::helper::TAIL_CALL;
 use crate::insn::{Insn, op};
 use crate::program::{Program, Subprog};
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// Helper number of `bpf_tail_call`.
-pub const TAIL_CALL: u32 = 12;
 
 /// Facts about one function.
 #[derive(Clone, Copy, Debug, Default)]

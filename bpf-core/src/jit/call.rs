@@ -1,12 +1,12 @@
 //! Calls: helpers, functions of the same program, packet loads, tail calls.
 
 use super::JitError;
-use super::analysis::TAIL_CALL;
 use super::compiler::Compiler;
 use super::frame::ENV;
 use super::mem::access_size;
 use super::x86::{Cond, Mem, Reg, Size, forms};
 use crate::env::{MapHeader, runtime_fn};
+use crate::helper::TAIL_CALL;
 use crate::insn::{Insn, op};
 use crate::uapi::limits;
 use core::mem::offset_of;

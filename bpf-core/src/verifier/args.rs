@@ -12,7 +12,6 @@ use crate::uapi::MapType;
 use crate::uapi::errno::{EACCES, EFAULT, EINVAL, ENOTSUPP};
 use alloc::vec::Vec;
 
-pub(crate) const TAIL_CALL: u32 = 12;
 const SPIN_LOCK: u32 = 93;
 const COPY_FROM_USER: u32 = 148;
 const COPY_FROM_USER_TASK: u32 = 191;

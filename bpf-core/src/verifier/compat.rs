@@ -1,6 +1,6 @@
 //! Which helpers go with which maps.
 use super::reject::{Res, bail};
-use crate::helper;
+use crate::helper::{self, TAIL_CALL};
 use crate::uapi::MapType;
 use crate::uapi::errno::EINVAL;
 
@@ -22,7 +22,7 @@ pub(crate) fn iterable(map: MapType) -> bool {
 pub(crate) fn map_fits(map: MapType, id: u32) -> Res<()> {
     use MapType::*;
     let by_map = match map {
-        ProgArray => id == 12,
+        ProgArray => id == TAIL_CALL,
         PerfEventArray => matches!(id, 22 | 25 | 55 | 111),
         Ringbuf => matches!(id, 130 | 131 | 134 | 198),
         UserRingbuf => id == 209,
@@ -34,7 +34,7 @@ pub(crate) fn map_fits(map: MapType, id: u32) -> Res<()> {
         _ => true,
     };
     let by_helper = match id {
-        12 => map == ProgArray,
+        TAIL_CALL => map == ProgArray,
         22 | 25 | 55 => map == PerfEventArray,
         27 => map == StackTrace,
         33 | 37 => map == CgroupArray,

@@ -290,7 +290,7 @@ impl<'a> Verifier<'a> {
         }
         self.log_insn(pc, insn);
         if !self.aux[pc].seen {
-            opcode::check_reached(insn)?;
+            opcode::check_reached(insn, self.desc.insns.get(pc + 1))?;
             self.aux[pc].seen = true;
         }
         if let Some(o) = self.observer.as_deref_mut() {

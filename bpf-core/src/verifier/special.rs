@@ -1,6 +1,6 @@
 //! Single helpers: what they ask for beyond their prototypes, and what a call
 //! leaves behind.
-use super::args::{Call, TAIL_CALL};
+use super::args::Call;
 use super::branch;
 use super::call::{FOR_EACH_MAP_ELEM, LOOP};
 use super::domain::Scalar;
@@ -9,7 +9,7 @@ use super::memory::Named;
 use super::reg::{Kind, Reg, opaque};
 use super::reject::{Res, bail, unsupported};
 use super::state::{Lock, Ref};
-use crate::helper::{Proto, Ret};
+use crate::helper::{Proto, Ret, TAIL_CALL};
 use crate::uapi::errno::{EACCES, EFAULT, EINVAL, ENOTSUPP};
 use crate::uapi::{MapType, ProgType, limits, map_flags};
 use alloc::vec::Vec;

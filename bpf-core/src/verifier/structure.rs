@@ -1,8 +1,8 @@
 //! The shape of a program, before any path is followed: opcodes, wide
 //! instructions, functions and their limits, jump targets.
-use super::args::TAIL_CALL;
 use super::opcode;
 use super::reject::{Res, bail, unsupported};
+use crate::helper::TAIL_CALL;
 use crate::insn::{Insn, op};
 use crate::uapi::errno::{E2BIG, EINVAL};
 use crate::uapi::limits;
@@ -144,7 +144,7 @@ fn opcode_at(insns: &[Insn], at: usize, i: &Insn) -> Res<()> {
         bail!(EINVAL, "BPF_LDX uses reserved fields");
     }
     if !i.is_wide() {
-        if !opcode::exists(i.opcode) {
+        if !opcode::exists(i) {
             bail!(EINVAL, "unknown opcode {:02x}", i.opcode);
         }
         if i.opcode == op::JMP | op::CALL && i.src == op::PSEUDO_KFUNC_CALL {

@@ -19,7 +19,7 @@ pub fn unverified(insns: &[Insn]) -> Res<Program> {
     let mut maps = Vec::new();
     let mut at = 0;
     while let Some(i) = insns.get(at) {
-        opcode::check_reached(i).map_err(|r| r.at(at))?;
+        opcode::check_reached(i, insns.get(at + 1)).map_err(|r| r.at(at))?;
         let names_map = matches!(i.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE);
         if i.is_wide() && names_map && !maps.contains(&(i.imm as u32)) {
             maps.push(i.imm as u32);
