@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 //! Arithmetic programs end with the same number in the interpreter (over what
-//! our verifier made of them) and in the kernel. Needs root.
+//! our verifier made of them) and in the kernel; those with maps or callbacks run
+//! in `differential_vm`. Needs root.
 
 use bpf_core::disasm::listing;
 use bpf_core::interp::{self, hosted::Hosted};
@@ -15,6 +16,9 @@ fn programs_end_alike() {
     let count = std::env::var("COUNT").map_or(300, |n| n.parse().unwrap());
     for seed in 0..count {
         let sample = generate(Kind::Alu, seed);
+        if sample.insns.iter().any(|i| i.is_wide() && i.src != 0) {
+            continue;
+        }
         let prog = Prog::load(&ProgSpec::new(sample.prog_type, &sample.insns)).unwrap();
         let theirs = prog.run(&RunSpec::data(&[0; 64])).unwrap().retval;
         let ours = verify(&sample)

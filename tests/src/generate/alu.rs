@@ -1,8 +1,13 @@
 //! Programs over numbers: valid by construction. Every register holds a number
 //! and the first [`STACK`] bytes of the stack are initialised, so that any
 //! operation may follow any other. At the end all state is folded into R0.
+//!
+//! Functions and callbacks work on numbers too, and on a piece of their caller's
+//! stack through a pointer (`calls`).
 
-use super::code::{Code, Operand};
+mod calls;
+
+use super::code::{Code, Label, Operand};
 use super::{Rng, Sample};
 use bpf_core::insn::op;
 use bpf_core::uapi::ProgType;
@@ -16,6 +21,8 @@ pub(super) fn generate(rng: &mut Rng) -> Sample {
     let mut gen_ = Gen {
         code: Code::default(),
         rng,
+        place: Place::STACK,
+        functions: Vec::new(),
     };
     gen_.prologue();
     let steps = gen_.rng.within(4, 40);
@@ -23,6 +30,7 @@ pub(super) fn generate(rng: &mut Rng) -> Sample {
         gen_.statement(2);
     }
     gen_.epilogue();
+    gen_.write_functions();
     Sample {
         prog_type: ProgType::Xdp,
         insns: gen_.code.finish(),
@@ -32,6 +40,29 @@ pub(super) fn generate(rng: &mut Rng) -> Sample {
 struct Gen<'r> {
     code: Code,
     rng: &'r mut Rng,
+    /// What is loaded and stored.
+    place: Place,
+    /// Functions called, to be written after the main program.
+    functions: Vec<(Label, calls::Role)>,
+}
+
+/// Memory that holds numbers, and the registers that do while it is in use.
+#[derive(Clone, Copy)]
+struct Place {
+    base: u8,
+    /// Offset from the base, and bytes.
+    low: i64,
+    room: i64,
+    regs: &'static [u8],
+}
+
+impl Place {
+    const STACK: Self = Self {
+        base: 10,
+        low: -STACK,
+        room: STACK,
+        regs: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    };
 }
 
 impl Gen<'_> {
@@ -72,7 +103,7 @@ impl Gen<'_> {
 
     /// A register that may be written.
     fn reg(&mut self) -> u8 {
-        self.rng.below(COUNTER as u64) as u8
+        self.rng.pick(self.place.regs)
     }
 
     /// A register or an immediate.
@@ -88,11 +119,12 @@ impl Gen<'_> {
     }
 
     fn statement(&mut self, depth: u32) {
-        // Leaves room for the epilogue.
-        if self.code.len() > super::MAX_INSNS - 60 {
+        // Leaves room for the epilogue and the functions.
+        let rest = 60 + calls::LENGTH * self.functions.len();
+        if self.code.len() > super::MAX_INSNS - rest {
             return;
         }
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0..=6 => self.arithmetic(),
             7 => self.byte_order(),
             8 => self.sign_extension(),
@@ -101,6 +133,7 @@ impl Gen<'_> {
             12 => self.atomic(),
             13 | 14 if depth > 0 => self.branch(depth - 1),
             15 if depth == 2 => self.repeat(),
+            16 | 17 if depth > 0 => self.detour(),
             _ => self.division(),
         }
     }
@@ -159,9 +192,10 @@ impl Gen<'_> {
         self.code.alu(class, op::MOV, dst, Operand::Reg(src), bits);
     }
 
-    /// An aligned place in the used stack, for `size` bytes.
+    /// An aligned place in the memory in use, for `size` bytes.
     fn place(&mut self, size: i64) -> i16 {
-        (-size * self.rng.within(1, STACK / size)) as i16
+        let nr = self.rng.within(0, self.place.room / size - 1);
+        (self.place.low + size * nr) as i16
     }
 
     fn size(&mut self) -> (u8, i64) {
@@ -175,11 +209,13 @@ impl Gen<'_> {
         match self.rng.below(4) {
             0 => {
                 let value = self.operand();
-                self.code.store(code, 10, at, value);
+                self.code.store(code, self.place.base, at, value);
             }
-            1 if size < 8 => self.code.load(op::MEMSX, code, reg, 10, at),
-            2 => self.code.store(code, 10, at, Operand::Reg(reg)),
-            _ => self.code.load(op::MEM, code, reg, 10, at),
+            1 if size < 8 => self.code.load(op::MEMSX, code, reg, self.place.base, at),
+            2 => self
+                .code
+                .store(code, self.place.base, at, Operand::Reg(reg)),
+            _ => self.code.load(op::MEM, code, reg, self.place.base, at),
         }
     }
 
@@ -187,10 +223,10 @@ impl Gen<'_> {
     fn ordered(&mut self) {
         let ((code, size), reg) = (self.size(), self.reg());
         let at = self.place(size);
-        let opcode = op::STX | op::ATOMIC | code;
+        let (opcode, base) = (op::STX | op::ATOMIC | code, self.place.base);
         match self.rng.one_in(2) {
-            true => self.code.raw(opcode, reg, 10, at, op::LOAD_ACQ),
-            false => self.code.raw(opcode, 10, reg, at, op::STORE_REL),
+            true => self.code.raw(opcode, reg, base, at, op::LOAD_ACQ),
+            false => self.code.raw(opcode, base, reg, at, op::STORE_REL),
         }
     }
 
@@ -207,7 +243,9 @@ impl Gen<'_> {
             2 => self.rng.pick(&plain) as i32 | op::FETCH,
             _ => self.rng.pick(&plain) as i32,
         };
-        self.code.raw(op::STX | op::ATOMIC | code, 10, src, at, imm);
+        let base = self.place.base;
+        self.code
+            .raw(op::STX | op::ATOMIC | code, base, src, at, imm);
         if imm == op::CMPXCHG && code == op::W {
             // Linux 6.18 on x86-64 can leave the upper half of R0 as it was: it
             // adds the zero-extension only where it saw a 64-bit use, and misses
