@@ -18,10 +18,12 @@
 
 mod attr;
 pub mod btf;
+mod perf;
 mod ring;
 mod spec;
 mod sys;
 
+pub use perf::Events;
 pub use ring::Ring;
 pub use spec::{MapSpec, ProgInfo, ProgSpec, Rejected, RunOutput, RunSpec};
 pub use sys::{Btf, Map, Prog};

@@ -25,6 +25,8 @@ mod nested;
 mod pair;
 #[path = "maps_vs_kernel/rings.rs"]
 mod rings;
+#[path = "maps_vs_kernel/together.rs"]
+mod together;
 
 use bpf_core::uapi::{MapType, errno, map_flags};
 use bpfvisor_tests::generate::Rng;

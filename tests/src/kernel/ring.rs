@@ -3,7 +3,7 @@
 
 use super::{Error, Map, Result};
 use bpf_core::uapi::Cmd;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,7 +19,8 @@ pub struct Ring {
     size: u64,
 }
 
-struct Mapping {
+/// Memory that the kernel shares with this process.
+pub(super) struct Mapping {
     at: NonNull<u8>,
     len: usize,
 }
@@ -29,8 +30,7 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    fn new(map: &Map, len: usize, prot: i32, offset: usize) -> Result<Self> {
-        let fd = map.as_raw_fd();
+    pub(super) fn new(fd: RawFd, len: usize, prot: i32, offset: usize) -> Result<Self> {
         // SAFETY: a new mapping, wherever the kernel puts it.
         let at = unsafe {
             libc::mmap(
@@ -54,10 +54,18 @@ impl Mapping {
     }
 
     /// The word at `off`, a multiple of 8 inside the mapping.
-    fn word(&self, off: usize) -> &AtomicU64 {
+    pub(super) fn word(&self, off: usize) -> &AtomicU64 {
         assert!(off + 8 <= self.len && off.is_multiple_of(8));
         // SAFETY: inside the mapping and aligned, by the check.
         unsafe { AtomicU64::from_ptr(self.at.as_ptr().add(off).cast()) }
+    }
+}
+
+impl Mapping {
+    /// The byte at `off`, inside the mapping.
+    pub(super) fn byte(&self, off: usize) -> u8 {
+        let word = self.word(off & !7).load(Ordering::Acquire);
+        word.to_ne_bytes()[off & 7]
     }
 }
 
@@ -71,10 +79,11 @@ impl Drop for Mapping {
 impl Map {
     /// Maps a ring buffer of `size` bytes.
     pub fn ring(&self, size: u32) -> Result<Ring> {
-        let data = PAGE + 2 * size as usize;
+        let (fd, data) = (self.as_raw_fd(), PAGE + 2 * size as usize);
+        let both = libc::PROT_READ | libc::PROT_WRITE;
         Ok(Ring {
-            consumer: Mapping::new(self, PAGE, libc::PROT_READ | libc::PROT_WRITE, 0)?,
-            producer: Mapping::new(self, data, libc::PROT_READ, PAGE)?,
+            consumer: Mapping::new(fd, PAGE, both, 0)?,
+            producer: Mapping::new(fd, data, libc::PROT_READ, PAGE)?,
             size: size.into(),
         })
     }

@@ -165,6 +165,64 @@ fn bytes_in_and_out() {
     duel.finish(400);
 }
 
+/// Packets of several buffers in the kernel, of one here: what helpers say of the
+/// whole is the same.
+#[test]
+fn packets_of_several_buffers() {
+    let duel = Duel::new();
+    let len = "r1 = r6\ncall bpf_xdp_get_buff_len\n*(u64 *)(r9 +24) = r0\n";
+    let bounded = "r4 = *(u64 *)(r8 +8)\nif r4 > 512 goto no\nif r4 < 1 goto no\n";
+    let bytes = format!(
+        "{BEGIN}{len}r1 = r6\nr2 = *(u64 *)(r8 +0)\nr3 = r9\nr3 += 64\n{bounded}\
+         call bpf_xdp_load_bytes\n*(u64 *)(r9 +0) = r0\n*(u64 *)(r9 +72) = 7\n\
+         r1 = r6\nr2 = *(u64 *)(r8 +0)\nr3 = r9\nr3 += 64\n{bounded}\
+         call bpf_xdp_store_bytes\n*(u64 *)(r9 +8) = r0\nno:\nr0 = 2\nexit\n"
+    );
+    let bytes = duel.load("bytes", ProgType::Xdp, &[IN], &bytes);
+    let cut = format!(
+        "{BEGIN}{}{len}r0 = 2\nexit\n",
+        call("bpf_xdp_adjust_tail", 0)
+    );
+    let cut = duel.load("cut", ProgType::Xdp, &[IN], &cut);
+    for whole in [3521usize, 4000, 7616, 9000, 16000] {
+        let data = udp(4, whole);
+        let end = whole as u64;
+        for off in [
+            0,
+            3400,
+            3519,
+            3520,
+            7615,
+            7616,
+            end - 513,
+            end - 512,
+            end - 1,
+            end,
+            end + 1,
+        ] {
+            for n in [1, 2, 121, 512] {
+                bytes.set("in", &[0; 4], &words(&[off, n]));
+                bytes.run(&format!("{n} at {off} of {whole}"), &data, &[]);
+            }
+        }
+        for by in [
+            0i64,
+            1,
+            100,
+            479,
+            480,
+            481,
+            3000,
+            end as i64 - 14,
+            end as i64 - 13,
+        ] {
+            cut.set("in", &[0; 4], &words(&[-by as u64]));
+            cut.run(&format!("cut {whole} by {by}"), &data, &[]);
+        }
+    }
+    duel.finish(250);
+}
+
 #[test]
 fn redirect() {
     let duel = Duel::new();

@@ -140,6 +140,65 @@ fn events_come_as_they_were_given() {
     assert!(sent > 100 && sent < 400);
 }
 
+/// Sends `size` bytes of the stack, in which each byte is its number.
+fn sized(map: i32, flags: u64, size: u32) -> Vec<Insn> {
+    let fill: String = (0..64)
+        .map(|n| format!("*(u8 *)(r10 -{}) = {n}\n", 64 - n))
+        .collect();
+    let text = format!(
+        "{fill}r2 = map[id:{map}]\nr3 = {flags:#x} ll\nr4 = r10\nr4 += -64\nr5 = {size}\n\
+         call bpf_perf_event_output\nr0 += 1000\nexit\n"
+    );
+    assemble(&text).unwrap()
+}
+
+/// Linux pads events to 4 bytes less than a multiple of 8; what is in them is the
+/// same.
+#[test]
+fn events_hold_what_the_kernels_hold() {
+    kernel::require().unwrap();
+    let vm = vm();
+    let cpus = kernel::possible_cpus() as u32;
+    let ours = vm.create_map(MapSpec::perf_event_array("e", cpus)).unwrap();
+    let theirs = kernel::MapSpec::new(MapType::PerfEventArray, 4, 4, cpus);
+    let theirs = kernel::Map::create(&theirs).unwrap();
+    let mut stream = ours.event_stream(1 << 16).unwrap();
+    let mut perf: Vec<_> = (0..cpus)
+        .map(|c| kernel::Events::open(c).unwrap())
+        .collect();
+    for (cpu, events) in (0u32..).zip(&perf) {
+        let fd = events.as_raw_fd().to_ne_bytes();
+        theirs.update(&cpu.to_ne_bytes(), &fd, 0).unwrap();
+    }
+    let mut compared = 0;
+    for kind in [ProgType::Xdp, ProgType::SchedCls, ProgType::SocketFilter] {
+        for size in [1, 2, 3, 4, 7, 8, 12, 13, 63, 64] {
+            for len in [0, 1, 5, 20, 49, 50, 51, 64, 65] {
+                let flags = len << 32 | OWN;
+                let a = ProgramSpec::new(kind, sized(ours.as_raw_fd(), flags, size));
+                let a = vm.load(a.license("GPL")).unwrap();
+                let b = sized(theirs.as_raw_fd(), flags, size);
+                let b = kernel::Prog::load(&kernel::ProgSpec::new(kind, &b)).unwrap();
+                let a = a.run(&packet(7)).unwrap().retval;
+                let b = b.run(&kernel::RunSpec::data(&packet(7))).unwrap().retval;
+                let what = format!("{kind:?}, {size} bytes, {len} of the packet");
+                assert_eq!(a, b, "{what}: ours, the kernel's");
+                let there: Vec<_> = perf.iter_mut().flat_map(|e| e.drain()).collect();
+                let here = stream.try_next().map(|e| e.data.to_vec());
+                assert_eq!(usize::from(here.is_some()), there.len(), "{what}");
+                let (Some(here), [there]) = (here, there.as_slice()) else {
+                    continue;
+                };
+                let padded = (here.len() + 4).next_multiple_of(8) - 4;
+                assert_eq!(there.len(), padded, "{what}");
+                assert_eq!(here, there[..here.len()], "{what}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 200, "only {compared} events");
+}
+
 #[test]
 fn a_consumer_of_events_sleeps_and_is_woken() {
     let vm = vm();
