@@ -13,6 +13,7 @@ use bpfvisor_tests::capture::packets;
 use bpfvisor_tests::kernel::{self, RunSpec};
 use bpfvisor_tests::kernel_object::KernelObject;
 use bpfvisor_tests::root;
+use std::process::{Child, Command};
 use std::time::Duration;
 use support::{each, in_turns, show};
 
@@ -28,6 +29,7 @@ const BATCH: usize = 256;
 fn main() {
     let vm = Vm::builder().boot().unwrap();
     one_call(&vm);
+    by_daemon(&vm);
     batch(&vm);
     filter(&vm);
     println!("\n{:?}", vm.stats());
@@ -63,6 +65,54 @@ fn one_call(vm: &Vm) {
         &contenders,
         &stats,
     );
+}
+
+/// The daemon's program beside this one's: what `cargo build --release` has made.
+fn daemon() -> Option<(Child, Vm)> {
+    let program = std::env::current_exe().ok()?;
+    let program = program.parent()?.parent()?.join("bpfvisor-vmm");
+    let socket = std::env::temp_dir().join(format!("bpfvisor-calls-{}", std::process::id()));
+    let child = Command::new(program)
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--jail")
+        .spawn();
+    let child = child.ok()?;
+    let connect = || {
+        std::thread::sleep(Duration::from_millis(50));
+        Vm::connect(&socket).ok()
+    };
+    let vm = (0..100).find_map(|_| connect());
+    let _ = std::fs::remove_file(&socket);
+    Some((child, vm.unwrap()))
+}
+
+/// A VM of this process against one of a daemon.
+fn by_daemon(vm: &Vm) {
+    let Some((mut child, there)) = daemon() else {
+        return println!("\nNo bpfvisor-vmm to connect to: cargo build --release makes it");
+    };
+    let frame = [0u8; 64];
+    let here = vm.load(ProgramSpec::xdp(pass())).unwrap();
+    let by_connection = there.load(ProgramSpec::xdp(pass())).unwrap();
+    let mut contenders: [support::Contender<'_>; 2] = [
+        (
+            "Vm::boot: Program::run",
+            Box::new(|| each(CALLS, || drop(here.run(&frame).unwrap()))),
+        ),
+        (
+            "Vm::connect: Program::run",
+            Box::new(|| each(CALLS, || drop(by_connection.run(&frame).unwrap()))),
+        ),
+    ];
+    let stats = in_turns(Duration::from_secs(2), &mut contenders);
+    show(
+        "One call, in a VM of the process and in a daemon's",
+        &contenders,
+        &stats,
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn batch(vm: &Vm) {

@@ -11,6 +11,8 @@ mod modes;
 mod objects;
 #[path = "raw_vs_kernel/programs.rs"]
 mod programs;
+#[path = "raw_vs_kernel/runs.rs"]
+mod runs;
 #[path = "raw_vs_kernel/script.rs"]
 mod script;
 #[path = "raw_vs_kernel/side.rs"]
@@ -170,4 +172,14 @@ fn pins_by_mode_and_folder() {
 #[test]
 fn streams() {
     same(modes::streams);
+}
+
+#[test]
+fn arguments_of_runs() {
+    same(runs::arguments);
+}
+
+#[test]
+fn contexts_of_runs() {
+    same(runs::contexts);
 }

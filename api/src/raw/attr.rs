@@ -3,7 +3,6 @@
 //!
 //! All numbers are in the host's byte order. A test compares every offset with
 //! the header that is installed.
-#![allow(missing_docs)]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -16,13 +15,21 @@ pub trait Attr: FromBytes + KnownLayout + Immutable {
     const END: usize;
 }
 
-/// Declares plain structures in the layout of C.
+/// Declares plain structures in the layout of C; those that are members of the union say
+/// up to where they reach.
 macro_rules! layouts {
-    ($($(#[$m:meta])* $name:ident { $($f:ident: $t:ty,)* })*) => {$(
+    ($($(#[$m:meta])* $name:ident $(up to $end:tt)? {
+        $($f:ident: $t:ty,)*
+    })*) => {$(
         $(#[$m])*
         #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
         #[repr(C)]
-        pub struct $name { $(pub $f: $t,)* }
+        pub struct $name { $(
+            #[doc = concat!("`", stringify!($f), "`.")]
+            pub $f: $t,
+        )* }
+
+        $(impl Attr for $name { const END: usize = $end; })?
 
         impl $name {
             /// Offset and size of each field, by the kernel's name.
@@ -35,7 +42,7 @@ macro_rules! layouts {
 
 layouts! {
     /// `BPF_MAP_CREATE`.
-    MapCreate {
+    MapCreate up to 92 {
         map_type: u32,
         key_size: u32,
         value_size: u32,
@@ -59,7 +66,7 @@ layouts! {
 
     /// `BPF_MAP_*_ELEM`, `BPF_MAP_GET_NEXT_KEY` (whose `next_key` is `value`)
     /// and `BPF_MAP_FREEZE`.
-    Elem {
+    Elem up to 32 {
         map_fd: u32,
         _pad: u32,
         key: u64,
@@ -68,7 +75,7 @@ layouts! {
     }
 
     /// `BPF_MAP_*_BATCH`: `batch`.
-    Batch {
+    Batch up to 56 {
         in_batch: u64,
         out_batch: u64,
         keys: u64,
@@ -80,7 +87,7 @@ layouts! {
     }
 
     /// `BPF_PROG_LOAD`.
-    ProgLoad {
+    ProgLoad up to SIZE {
         prog_type: u32,
         insn_cnt: u32,
         insns: u64,
@@ -115,7 +122,7 @@ layouts! {
     }
 
     /// `BPF_PROG_TEST_RUN`: `test`.
-    TestRun {
+    TestRun up to 76 {
         prog_fd: u32,
         retval: u32,
         data_size_in: u32,
@@ -135,7 +142,7 @@ layouts! {
     }
 
     /// `BPF_BTF_LOAD`.
-    BtfLoad {
+    BtfLoad up to 40 {
         btf: u64,
         btf_log_buf: u64,
         btf_size: u32,
@@ -147,14 +154,14 @@ layouts! {
     }
 
     /// `BPF_OBJ_GET_INFO_BY_FD`: `info`.
-    GetInfo {
+    GetInfo up to 16 {
         bpf_fd: u32,
         info_len: u32,
         info: u64,
     }
 
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
-    ObjPin {
+    ObjPin up to 20 {
         pathname: u64,
         bpf_fd: u32,
         file_flags: u32,
@@ -163,21 +170,21 @@ layouts! {
     }
 
     /// `BPF_*_GET_NEXT_ID`, and `BPF_*_GET_FD_BY_ID`, whose id is `start_id`.
-    GetId {
+    GetId up to 12 {
         start_id: u32,
         next_id: u32,
         open_flags: u32,
     }
 
     /// `BPF_PROG_BIND_MAP`: `prog_bind_map`.
-    BindMap {
+    BindMap up to 12 {
         prog_fd: u32,
         map_fd: u32,
         flags: u32,
     }
 
     /// `BPF_PROG_STREAM_READ_BY_FD`: `prog_stream_read`.
-    StreamRead {
+    StreamRead up to 20 {
         stream_buf: u64,
         stream_buf_len: u32,
         stream_id: u32,
@@ -186,7 +193,7 @@ layouts! {
     }
 
     /// `BPF_LINK_CREATE`: `link_create`.
-    LinkCreate {
+    LinkCreate up to 60 { // of the longest kind of link
         prog_fd: u32,
         target_ifindex: u32,
         attach_type: u32,
@@ -194,7 +201,7 @@ layouts! {
     }
 
     /// `BPF_LINK_UPDATE`: `link_update`.
-    LinkUpdate {
+    LinkUpdate up to 16 {
         link_fd: u32,
         new_prog_fd: u32,
         flags: u32,
@@ -202,7 +209,7 @@ layouts! {
     }
 
     /// `BPF_LINK_DETACH`: `link_detach`.
-    LinkDetach {
+    LinkDetach up to 4 {
         link_fd: u32,
     }
 
@@ -227,7 +234,7 @@ layouts! {
     }
 
     /// `BPF_ENABLE_STATS`: `enable_stats`.
-    EnableStats {
+    EnableStats up to 4 {
         r#type: u32,
     }
 
@@ -298,51 +305,5 @@ layouts! {
     }
 }
 
-impl Attr for MapCreate {
-    const END: usize = 92;
-}
-impl Attr for Elem {
-    const END: usize = 32;
-}
-impl Attr for Batch {
-    const END: usize = 56;
-}
-impl Attr for ProgLoad {
-    const END: usize = SIZE;
-}
-impl Attr for TestRun {
-    const END: usize = 76;
-}
-impl Attr for BtfLoad {
-    const END: usize = 40;
-}
-impl Attr for GetInfo {
-    const END: usize = 16;
-}
-impl Attr for ObjPin {
-    const END: usize = 20;
-}
-impl Attr for GetId {
-    const END: usize = 12;
-}
-impl Attr for BindMap {
-    const END: usize = 12;
-}
-impl Attr for StreamRead {
-    const END: usize = 20;
-}
-impl Attr for LinkCreate {
-    // Of the longest kind of link.
-    const END: usize = 60;
-}
-impl Attr for LinkUpdate {
-    const END: usize = 16;
-}
-impl Attr for LinkDetach {
-    const END: usize = 4;
-}
-impl Attr for EnableStats {
-    const END: usize = 4;
-}
 const _: () = assert!(size_of::<ProgLoad>() == SIZE && size_of::<MapInfo>() == 104);
 const _: () = assert!(size_of::<ProgInfo>() == 232 && size_of::<TestRun>() == 80);

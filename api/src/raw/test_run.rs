@@ -1,8 +1,8 @@
 //! `BPF_PROG_TEST_RUN`.
 
-use super::UserMemory;
 use super::attr::TestRun as Attr;
 use super::call::{Call, Result, fd, invalid, refuse};
+use super::{Refused, UserMemory};
 use crate::packet;
 use crate::program::ProgramCore;
 use crate::run::{RunOutput, TestRun};
@@ -37,18 +37,19 @@ pub(super) fn test_run<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
 }
 
 fn check_options(attr: &Attr, prog_type: ProgType) -> Result<()> {
-    let flags = match prog_type {
-        ProgType::Xdp if attr.flags & LIVE_FRAMES != 0 => {
-            return Err(refuse(
-                errno::EOPNOTSUPP,
-                "BPF_F_TEST_XDP_LIVE_FRAMES needs the network stack of a kernel",
-            ));
-        }
-        ProgType::Xdp | ProgType::Flat => attr.flags,
-        _ => attr.flags & !CHECKSUM_COMPLETE,
+    let known = match prog_type {
+        ProgType::Xdp => LIVE_FRAMES,
+        ProgType::Flat => 0,
+        _ => CHECKSUM_COMPLETE,
     };
-    if flags != 0 {
-        return Err(invalid(format!("unknown flags {flags:#x}")));
+    if attr.flags & !known != 0 {
+        return Err(invalid(format!("unknown flags {:#x}", attr.flags)));
+    }
+    if attr.flags & LIVE_FRAMES != 0 {
+        return Err(refuse(
+            errno::EOPNOTSUPP,
+            "BPF_F_TEST_XDP_LIVE_FRAMES needs the network stack of a kernel",
+        ));
     }
     if attr.batch_size != 0 {
         return Err(invalid("batch_size is for live frames"));
@@ -72,34 +73,46 @@ fn context<M: UserMemory>(call: &Call<'_, M>, attr: &Attr, prog_type: ProgType) 
     call.read_struct(attr.ctx_in, attr.ctx_size_in, size as usize)
 }
 
-/// Hands the results out. Where one does not fit, as much as fits is copied, all
-/// sizes are told, and the answer is ENOSPC.
+/// Hands the results out: the data, and only where that fits the context, too. Of what
+/// does not fit as much as fits is copied, and its size is told.
 fn finish<M: UserMemory>(call: &mut Call<'_, M>, attr: &Attr, out: &RunOutput) -> Result<i64> {
-    let mut fits = true;
-    let mut give = |addr: u64, room: u32, bytes: &[u8], always: bool| {
-        let room = match (room, always) {
-            (0, true) => bytes.len(),
-            _ => room as usize,
-        };
-        fits &= bytes.len() <= room;
-        match addr {
-            0 => Ok(()),
-            _ => call.write(addr, &bytes[..bytes.len().min(room)]),
-        }
-    };
     // Without a size the data is copied whole.
-    give(attr.data_out, attr.data_size_out, &out.data, true)?;
-    if attr.ctx_out != 0 {
-        give(attr.ctx_out, attr.ctx_size_out, &out.ctx, false)?;
-        call.put(offset_of!(Attr, ctx_size_out), out.ctx.len() as u32);
-    }
+    let room = match attr.data_size_out {
+        0 => u32::MAX,
+        room => room,
+    };
+    let fits = give(call, attr.data_out, room, &out.data)?;
     call.put(offset_of!(Attr, data_size_out), out.data.len() as u32);
     call.put(offset_of!(Attr, retval), out.retval);
     let ns = u32::try_from(out.duration.as_nanos()).unwrap_or(u32::MAX);
     call.put(offset_of!(Attr, duration), ns);
-    if fits {
-        Ok(0)
-    } else {
-        Err(refuse(errno::ENOSPC, "an output buffer is too short"))
+    fits.ok_or_else(|| too_short("data_out", attr.data_size_out, &out.data))?;
+    if attr.ctx_out != 0 {
+        let fits = give(call, attr.ctx_out, attr.ctx_size_out, &out.ctx)?;
+        call.put(offset_of!(Attr, ctx_size_out), out.ctx.len() as u32);
+        fits.ok_or_else(|| too_short("ctx_out", attr.ctx_size_out, &out.ctx))?;
     }
+    Ok(0)
+}
+
+/// Copies what there is room for; `None` where that is not all.
+fn give<M: UserMemory>(
+    call: &Call<'_, M>,
+    addr: u64,
+    room: u32,
+    bytes: &[u8],
+) -> Result<Option<()>> {
+    let len = bytes.len().min(room as usize);
+    if addr != 0 {
+        call.write(addr, &bytes[..len])?;
+    }
+    Ok((len == bytes.len()).then_some(()))
+}
+
+fn too_short(what: &str, room: u32, bytes: &[u8]) -> Refused {
+    let len = bytes.len();
+    refuse(
+        errno::ENOSPC,
+        format!("{what} has room for {room} bytes of {len}"),
+    )
 }

@@ -115,3 +115,84 @@ fn no_daemon_is_said_clearly() {
     let errors = String::from_utf8(alone.unwrap().stderr).unwrap();
     assert!(errors.contains("--connect PATH"), "{errors}");
 }
+
+fn resource(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources");
+    path.join(name).to_str().unwrap().into()
+}
+
+/// What `--connect` answers is what a VM of the command's own answers.
+#[test]
+fn run_verify_and_batch_are_the_same_there() {
+    let daemon = Daemon::start(&["--jail"]);
+    let alone = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bpfvisor"));
+        let out = command.args(arguments).output().unwrap();
+        assert!(out.status.success(), "{arguments:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let (object, capture) = (
+        resource("programs/xdp_firewall.o"),
+        resource("captures/mixed.pcap"),
+    );
+    let run = ["run", &object, "--pcap", &capture, "--json"];
+    let figures = |text: &str| {
+        let mut all: Value = serde_json::from_str(text).unwrap();
+        // Hash tables are walked in the order of their seeds.
+        for (_, map) in all["maps"].as_object_mut().unwrap() {
+            if let Some(elements) = map["elements"].as_array_mut() {
+                elements.sort_by_key(Value::to_string);
+            }
+        }
+        (all["verdicts"].clone(), all["maps"].clone())
+    };
+    let (there, here) = (figures(&good(&daemon, &run)), figures(&alone(&run)));
+    assert!(!there.0.is_null() && !there.1.is_null(), "{there:?}");
+    assert_eq!(there, here);
+
+    let verify = ["verify", &object, "--log-level", "2"];
+    // Maps have other addresses there.
+    let instructions = |text: &str| {
+        let lines = text
+            .lines()
+            .filter(|l| l.contains(": (") && !l.contains(" ll"));
+        let texts = lines.map(|l| l.split(';').next().unwrap_or_default().to_string());
+        texts.collect::<Vec<_>>()
+    };
+    let (there, here) = (
+        instructions(&good(&daemon, &verify)),
+        instructions(&alone(&verify)),
+    );
+    assert!(there.len() > 20);
+    assert_eq!(there, here);
+
+    let questions = daemon.place.0.join("questions.jsonl");
+    let pass = r#"{"name": "a", "prog_type": "xdp", "insns_hex": "b700000002000000 9500000000000000",
+        "runs": [{"data_hex": "000000000000000000000000000000000000"}]}"#;
+    let bad = r#"{"name": "b", "prog_type": "xdp", "insns_hex": "9500000000000000"}"#;
+    let map = r#"{"name": "c", "prog_type": "xdp", "insns_hex":
+        "1801000000000000 0000000000000000 b700000001000000 9500000000000000",
+        "maps": [{"type": "hash", "key_size": 4, "value_size": 8, "max_entries": 4}],
+        "fixups": [{"insn": 0, "map": 0}]}"#;
+    let lines = [pass, bad, map].map(|line| line.replace("\n", " ").replace("00 ", "00"));
+    std::fs::write(&questions, lines.join("\n") + "\n").unwrap();
+    let batch = ["batch", questions.to_str().unwrap()];
+    let verdicts = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap());
+        let fields = ["name", "verdict", "errno", "insn"];
+        let each = lines.map(|l| fields.map(|f| l[f].clone()));
+        each.collect::<Vec<_>>()
+    };
+    let (there, here) = (verdicts(&good(&daemon, &batch)), verdicts(&alone(&batch)));
+    assert_eq!(there.len(), 3);
+    assert_eq!(
+        (&there[0][1], &there[1][1]),
+        (&"accept".into(), &"reject".into())
+    );
+    assert_eq!(there, here);
+    // Nothing stays there.
+    let left = || json(&daemon, &["prog", "list", "-j"]) == Value::Array(Vec::new());
+    assert!(eventually(left));
+}

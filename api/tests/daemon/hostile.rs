@@ -265,3 +265,99 @@ fn a_client_cannot_free_what_others_hold() {
     drop(vm);
     scene.check();
 }
+
+/// Requests as they are sent, each of which some step of a session might be the last.
+fn session() -> Vec<Vec<u8>> {
+    let mut map = vec![2];
+    let record = bpfvisor_abi::op::MapRecord {
+        map_type: 2,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 1,
+        storage_len: 4096,
+        spin_lock_off: u32::MAX,
+        timer_off: u32::MAX,
+        ..Default::default()
+    };
+    let record = zerocopy::IntoBytes::as_bytes(&record);
+    assert!(record.len() < 128, "its length takes one byte");
+    map.push(record.len() as u8);
+    map.extend(record);
+    map.extend([0, 0]);
+    let ring = map.clone();
+    vec![
+        hello(),
+        vec![1, 0x80, 0x20, 0], // a lease of 4096 bytes
+        map,
+        vec![8, 1, 0],                     // a list of maps
+        vec![9, 1, 1],                     // the first map
+        vec![4, 0x81, 0x80, 0x04, 0],      // a descriptor of some handle
+        vec![11, 0x81, 0x80, 0x04, 1, 65], // a pin
+        vec![10, 1, 65],                   // what is pinned
+        vec![14, 1, 0x81, 0x80, 0x04],     // a bell
+        vec![12, 1, 65],                   // no pin
+        ring,
+        vec![3, 0x80, 0x20, 0, 0], // a program
+    ]
+}
+
+/// Clients that go after each step, having read all answers, or none.
+#[test]
+fn a_client_may_die_at_every_step() {
+    let mut scene = Scene::new();
+    let path = scene.daemon.path();
+    let steps = session();
+    for last in 0..=steps.len() {
+        for reads in [true, false] {
+            let socket = raw(&path);
+            for step in &steps[..last] {
+                say(&socket, step, &[]);
+                if reads {
+                    let mut buffer = [0; 4096];
+                    let _ = recv(&socket, &mut buffer, RecvFlags::empty());
+                }
+            }
+        }
+        // And one in the middle of a message, as far as a packet has one.
+        let socket = raw(&path);
+        for step in &steps[..last] {
+            say(&socket, step, &[]);
+        }
+        if let Some(next) = steps.get(last) {
+            say(&socket, &next[..next.len() / 2], &[]);
+        }
+    }
+    scene.check();
+    assert_eq!(scene.vm.maps().unwrap().len(), 1);
+}
+
+/// The guest itself refuses what only the daemon may ask for, whoever's the object is.
+#[test]
+fn the_guest_takes_no_orders_from_clients() {
+    use bpfvisor_abi::op::{code, for_clients};
+    let mut scene = Scene::new();
+    let client = bpfvisor_vmm::Vm::connect(&scene.daemon.path()).unwrap();
+    let program = client.list(bpfvisor_vmm::Kind::Program).unwrap();
+    let map = client.list(bpfvisor_vmm::Kind::Map).unwrap();
+    let (program, map) = (program[0].handle.into(), map[0].handle.into());
+    let known = [
+        code::PROG_LOAD,
+        code::PROG_UNLOAD,
+        code::MAP_CREATE,
+        code::MAP_FREE,
+        code::MAP_CLEAR,
+        code::PAIR_RESET,
+    ];
+    // Those, and all numbers that mean nothing.
+    let others = (0..200).filter(|op| !for_clients(*op));
+    for op in known.into_iter().chain(others) {
+        assert!(!for_clients(op), "{op}");
+        for handle in [program, map, 1] {
+            let refused = client.call(op, [handle, 0, 0, 0, 0, 0, 0]).unwrap_err();
+            assert_eq!(refused.errno(), libc::EPERM, "operation {op}: {refused}");
+        }
+    }
+    assert_eq!(client.list(bpfvisor_vmm::Kind::Map).unwrap().len(), 1);
+    drop(client);
+    scene.check();
+}

@@ -80,3 +80,50 @@ fn the_unit_files_fit() {
     }
     assert!(count > 0 && service.contains("Type=notify") && start.contains("--jail"));
 }
+
+/// What systemd itself makes of the units, where its tools are installed.
+#[test]
+fn systemd_takes_the_units() {
+    let place = Place::new();
+    let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources/systemd");
+    for name in ["bpfvisor-vmm.service", "bpfvisor-vmm.socket"] {
+        let text = std::fs::read_to_string(units.join(name)).unwrap();
+        let installed = text.replace("/usr/bin/bpfvisor-vmm", env!("CARGO_BIN_EXE_bpfvisor-vmm"));
+        std::fs::write(place.0.join(name), installed).unwrap();
+    }
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(["bpfvisor-vmm.service", "bpfvisor-vmm.socket"].map(|name| place.0.join(name)))
+        .output();
+    let Ok(out) = verify else {
+        return eprintln!("skipped: systemd-analyze is not installed");
+    };
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && !errors.contains("bpfvisor"),
+        "{errors}"
+    );
+}
+
+/// The same with systemd's own hand, where it is installed: it starts the daemon at the
+/// first connection.
+#[test]
+fn systemd_starts_it_at_the_first_connection() {
+    let place = Place::new();
+    let child = Command::new("systemd-socket-activate")
+        .args(["--seqpacket", "--listen"])
+        .arg(place.socket())
+        .arg(env!("CARGO_BIN_EXE_bpfvisor-vmm"))
+        .args(["--jail", "--memory", "64"])
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(child) = child else {
+        return eprintln!("skipped: systemd-socket-activate is not installed");
+    };
+    let daemon = Daemon { child, place };
+    assert!(eventually(|| daemon.path().exists()));
+    let vm = Vm::connect(daemon.path()).unwrap();
+    let (prog, map) = counting(&vm);
+    prog.run(&FRAME).unwrap();
+    assert_eq!(number(&map, 0), 1);
+}

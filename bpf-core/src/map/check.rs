@@ -26,12 +26,7 @@ pub(super) fn attributes(g: &Geometry) -> Result<(), MapError> {
         | PercpuArray | ProgArray | PerfEventArray | ArrayOfMaps | Devmap | Cpumap | Xskmap
         | LpmTrie | Queue | Stack | Ringbuf | BloomFilter => {}
         Unspec => return Err(MapError::invalid("map type 0 is no map")),
-        _ => {
-            return Err(MapError::new(
-                errno::EOPNOTSUPP,
-                "this map type needs hooks of a kernel that are not here",
-            ));
-        }
+        other => return Err(MapError::new(errno::EOPNOTSUPP, missing(other))),
     }
     if g.map_extra != 0 && g.map_type != BloomFilter {
         return Err(MapError::invalid(
@@ -51,6 +46,27 @@ pub(super) fn attributes(g: &Geometry) -> Result<(), MapError> {
         Ringbuf => ring(g),
         BloomFilter => bloom(g),
         _ => hash(g),
+    }
+}
+
+/// What a type of map would need, of those that are not here.
+fn missing(map_type: MapType) -> &'static str {
+    use MapType::*;
+    match map_type {
+        StackTrace => "it holds stacks of a kernel's tasks, and a VM has none",
+        CgroupArray => "its values are cgroups of a kernel",
+        CgroupStorage | PercpuCgroupStorage | CgrpStorage => {
+            "its values belong to cgroups of a kernel"
+        }
+        Sockmap | Sockhash | ReuseportSockarray => "its values are sockets of a kernel",
+        SkStorage => "its values belong to sockets of a kernel",
+        InodeStorage => "its values belong to inodes of a kernel",
+        TaskStorage => "its values belong to tasks of a kernel",
+        StructOps => "its values are tables of functions that a kernel calls",
+        UserRingbuf => "bpf_user_ringbuf_drain, which reads it, is not there yet",
+        Arena => "memory that programs share by address is not there yet",
+        InsnArray => "jumps through tables of instructions are not there yet",
+        _ => "this type of map is not there yet",
     }
 }
 

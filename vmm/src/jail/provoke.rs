@@ -34,7 +34,17 @@ pub fn provoke(role: Role, what: &str) -> io::Result<()> {
 fn act(what: &str) -> io::Result<()> {
     match what {
         "open" => std::fs::File::open("/etc/passwd").map(drop),
+        "write" => std::fs::write("/dev/null", ""),
+        "list" => std::fs::read_dir("/").map(drop),
         "socket" => std::net::TcpListener::bind("127.0.0.1:0").map(drop),
+        "files" => {
+            let files = std::iter::from_fn(|| crate::stat::duplicate(2).ok());
+            let open: Vec<_> = files.take(100_000).collect();
+            match open.len() {
+                100_000 => Ok(()),
+                _ => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            }
+        }
         "exec" => std::process::Command::new("/bin/true").status().map(drop),
         "kill" => {
             // SAFETY: signal 0 does nothing.

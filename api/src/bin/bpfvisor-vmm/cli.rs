@@ -45,6 +45,9 @@ pub struct Cli {
     /// In the jail, leave the namespaces of network, mounts, IPC and host name, too
     #[arg(long, requires = "jail")]
     pub namespaces: bool,
+    /// In the jail, do not filter system calls, to test the other walls
+    #[arg(long, hide = true, requires = "jail")]
+    pub no_seccomp: bool,
     /// Do something forbidden on a thread of a role (ROLE:WHAT), to test the jail
     #[arg(long, hide = true, value_name = "ROLE:WHAT")]
     pub provoke: Option<String>,
@@ -55,6 +58,7 @@ impl Cli {
         Limits {
             files: self.files,
             namespaces: self.namespaces,
+            seccomp: !self.no_seccomp,
         }
     }
 }
