@@ -12,7 +12,7 @@ use crate::raw::BtfObject;
 use crate::registry::Known;
 use crate::spec::ProgramSpec;
 use crate::vm::{Vm, VmInner, name_text, object_name};
-use bpf_core::insn::Insn;
+use bpf_core::insn::{self, Insn};
 use bpf_core::program::FlatMemory;
 use bpf_core::uapi::{ProgType, errno, limits};
 use bpfvisor_abi::op;
@@ -412,7 +412,39 @@ impl ProgramCore {
     /// The instructions as they run, 8 bytes each.
     pub fn xlated(&self) -> Result<Vec<u8>> {
         let len = u64::from(self.info.load.xlated_insns) * 8;
-        self.dump(0, "dump xlated", len)
+        let mut bytes = self.dump(0, "dump xlated", len)?;
+        self.name_maps(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Puts the ids of maps in the place of the guest's names for them.
+    fn name_maps(&self, bytes: &mut [u8]) -> Result<()> {
+        const MAPS: [u8; 2] = [insn::op::PSEUDO_MAP_FD, insn::op::PSEUDO_MAP_VALUE];
+        let vm = &self.vm.inner;
+        let mut there = None;
+        let (slots, _) = bytes.as_chunks_mut::<8>();
+        for slot in slots {
+            let mut load = Insn::from_bytes(*slot);
+            if !load.is_wide() || !MAPS.contains(&load.src) {
+                continue;
+            }
+            let handle = load.imm as u32;
+            let id = match vm.registry.get(handle) {
+                Some(known) => Some(known.id()),
+                None if vm.vmm.is_remote() => {
+                    if there.is_none() {
+                        let all = vm.vmm.list(Kind::Map);
+                        there = Some(all.map_err(|e| vm.failed("list", e))?);
+                    }
+                    let all = there.iter().flatten();
+                    all.filter(|d| d.handle == handle).map(|d| d.id).next()
+                }
+                None => None,
+            };
+            load.imm = id.unwrap_or(0) as i32;
+            *slot = load.to_bytes();
+        }
+        Ok(())
     }
 
     /// The machine code.

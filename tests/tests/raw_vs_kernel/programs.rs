@@ -252,6 +252,10 @@ pub fn info(s: &mut Script<'_>) {
         s.note("gpl", info[84] & 1);
         s.note("an id of a map", ids != [0; 8]);
     }
+    let mut known = [0u8; 104];
+    let to_known = addr_mut(&mut known);
+    let mut attr = Attr::new(16).u32(0, map).u32(4, 104).u64(8, to_known);
+    let _ = s.call("of the map", Cmd::ObjGetInfoByFd, &mut attr);
     let mut text = [0u8; 64];
     for (what, room, at) in [
         ("dump", 64u32, addr_mut(&mut text)),
@@ -263,6 +267,8 @@ pub fn info(s: &mut Script<'_>) {
         let mut attr = Attr::new(16).u32(0, program).u32(4, 232).u64(8, to);
         let _ = s.call(what, Cmd::ObjGetInfoByFd, &mut attr);
         s.note("the last instruction", text[24..32].to_vec());
+        s.note("the map by its id", text[4..8] == known[4..8]);
+        s.note("the load", [&text[..4], &text[8..16]].concat());
     }
 }
 
