@@ -76,6 +76,9 @@ fn spoil(random: &mut Random, list: &mut Vec<Attribute>) {
 /// What an attribute may be: number, name, unit and most bytes of its contents.
 type Kind = (u16, &'static str, usize, usize);
 
+/// A command: its number, a type, a good list, kinds of attributes, those it needs.
+type Command<'a> = (Cmd, u32, &'a [Attribute], &'a [Kind], &'a [u16]);
+
 /// What is wrong with a list first: errno, and words that the message has.
 fn first_fault(list: &[u8], kinds: &[Kind], needed: &[u16]) -> Option<(i32, String)> {
     let invalid = |text: String| Some((errno::EINVAL, text));
@@ -163,7 +166,7 @@ fn every_list_is_taken_or_refused_for_its_first_fault() {
     ];
     let hash = MapType::Hash as u32;
     let xdp = ProgType::Xdp as u32;
-    let sides: [(Cmd, u32, &[Attribute], &[Kind], &[u16]); 2] = [
+    let sides: [Command<'_>; 2] = [
         (Cmd::MapCreate, hash, &map, &map_kinds, &[1, 2, 3]),
         (Cmd::ProgLoad, xdp, &program, &program_kinds, &[1]),
     ];

@@ -274,35 +274,37 @@ pub mod tc_action {
 
 /// `enum bpf_attach_type`, as far as it decides about fields, helpers and verdicts.
 pub mod attach_type {
-    pub const CGROUP_INET_INGRESS: u32 = 0;
-    pub const CGROUP_INET_EGRESS: u32 = 1;
-    pub const INET_SOCK_CREATE: u32 = 2;
-    pub const CGROUP_SOCK_OPS: u32 = 3;
-    pub const INET4_BIND: u32 = 8;
-    pub const INET6_BIND: u32 = 9;
-    pub const INET4_CONNECT: u32 = 10;
-    pub const INET6_CONNECT: u32 = 11;
-    pub const INET4_POST_BIND: u32 = 12;
-    pub const INET6_POST_BIND: u32 = 13;
-    pub const UDP4_SENDMSG: u32 = 14;
-    pub const UDP6_SENDMSG: u32 = 15;
-    pub const UDP4_RECVMSG: u32 = 19;
-    pub const UDP6_RECVMSG: u32 = 20;
-    pub const GETSOCKOPT: u32 = 21;
-    pub const SETSOCKOPT: u32 = 22;
-    pub const INET4_GETPEERNAME: u32 = 29;
-    pub const INET6_GETPEERNAME: u32 = 30;
-    pub const INET4_GETSOCKNAME: u32 = 31;
-    pub const INET6_GETSOCKNAME: u32 = 32;
-    pub const XDP_DEVMAP: u32 = 33;
-    pub const XDP_CPUMAP: u32 = 35;
-    pub const XDP: u32 = 37;
-    pub const TCX_INGRESS: u32 = 46;
-    pub const TCX_EGRESS: u32 = 47;
-    pub const INET_SOCK_RELEASE: u32 = 34;
-    pub const SK_LOOKUP: u32 = 36;
-    pub const SK_REUSEPORT_SELECT: u32 = 39;
-    pub const SK_REUSEPORT_SELECT_OR_MIGRATE: u32 = 40;
+    constants! {
+        CGROUP_INET_INGRESS "BPF_CGROUP_INET_INGRESS": u32 = 0;
+        CGROUP_INET_EGRESS "BPF_CGROUP_INET_EGRESS": u32 = 1;
+        INET_SOCK_CREATE "BPF_CGROUP_INET_SOCK_CREATE": u32 = 2;
+        CGROUP_SOCK_OPS "BPF_CGROUP_SOCK_OPS": u32 = 3;
+        INET4_BIND "BPF_CGROUP_INET4_BIND": u32 = 8;
+        INET6_BIND "BPF_CGROUP_INET6_BIND": u32 = 9;
+        INET4_CONNECT "BPF_CGROUP_INET4_CONNECT": u32 = 10;
+        INET6_CONNECT "BPF_CGROUP_INET6_CONNECT": u32 = 11;
+        INET4_POST_BIND "BPF_CGROUP_INET4_POST_BIND": u32 = 12;
+        INET6_POST_BIND "BPF_CGROUP_INET6_POST_BIND": u32 = 13;
+        UDP4_SENDMSG "BPF_CGROUP_UDP4_SENDMSG": u32 = 14;
+        UDP6_SENDMSG "BPF_CGROUP_UDP6_SENDMSG": u32 = 15;
+        UDP4_RECVMSG "BPF_CGROUP_UDP4_RECVMSG": u32 = 19;
+        UDP6_RECVMSG "BPF_CGROUP_UDP6_RECVMSG": u32 = 20;
+        GETSOCKOPT "BPF_CGROUP_GETSOCKOPT": u32 = 21;
+        SETSOCKOPT "BPF_CGROUP_SETSOCKOPT": u32 = 22;
+        INET4_GETPEERNAME "BPF_CGROUP_INET4_GETPEERNAME": u32 = 29;
+        INET6_GETPEERNAME "BPF_CGROUP_INET6_GETPEERNAME": u32 = 30;
+        INET4_GETSOCKNAME "BPF_CGROUP_INET4_GETSOCKNAME": u32 = 31;
+        INET6_GETSOCKNAME "BPF_CGROUP_INET6_GETSOCKNAME": u32 = 32;
+        XDP_DEVMAP "BPF_XDP_DEVMAP": u32 = 33;
+        XDP_CPUMAP "BPF_XDP_CPUMAP": u32 = 35;
+        XDP "BPF_XDP": u32 = 37;
+        TCX_INGRESS "BPF_TCX_INGRESS": u32 = 46;
+        TCX_EGRESS "BPF_TCX_EGRESS": u32 = 47;
+        INET_SOCK_RELEASE "BPF_CGROUP_INET_SOCK_RELEASE": u32 = 34;
+        SK_LOOKUP "BPF_SK_LOOKUP": u32 = 36;
+        SK_REUSEPORT_SELECT "BPF_SK_REUSEPORT_SELECT": u32 = 39;
+        SK_REUSEPORT_SELECT_OR_MIGRATE "BPF_SK_REUSEPORT_SELECT_OR_MIGRATE": u32 = 40;
+    }
 }
 
 /// Limits of the kernel's verifier and program model.
