@@ -145,8 +145,9 @@ pub enum CallerError {
 /// A program that the guest did not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "program {name:?} was rejected{}: {reason} (errno {errno})",
-    .insn.map(|i| format!(" at instruction {i}")).unwrap_or_default()
+    "program {name:?} was rejected{}: {reason} (errno {errno}){}",
+    .insn.map(|i| format!(" at instruction {i}")).unwrap_or_default(),
+    .line.as_ref().map(|s| format!("\n; {s}")).unwrap_or_default()
 )]
 pub struct Rejection {
     /// The program's name.
@@ -157,6 +158,9 @@ pub struct Rejection {
     pub reason: String,
     /// The instruction at fault.
     pub insn: Option<u32>,
+    /// The source line that it comes from, where BTF names one:
+    /// `text @ file.c:12`.
+    pub line: Option<String>,
     /// Outside what bpfvisor means to do, rather than wrong.
     pub unsupported: bool,
     /// The verifier's log, as far as its level and buffer allow.

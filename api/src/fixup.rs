@@ -41,8 +41,8 @@ pub(crate) struct Fixed<P> {
     pub insns: Vec<Insn>,
     /// Pins of the maps that they name, each once.
     pub pins: Vec<P>,
-    /// First instructions of global functions, after making room.
-    pub global_funcs: Vec<u32>,
+    /// Instructions that grew, sorted; once for each slot more.
+    grown: Vec<u32>,
     /// For each instruction its index as the caller knows it; empty where
     /// nothing moved.
     pub origin: Vec<u32>,
@@ -53,6 +53,12 @@ impl<P> Fixed<P> {
     pub fn original(&self, insn: u32) -> u32 {
         self.origin.get(insn as usize).copied().unwrap_or(insn)
     }
+
+    /// Where an instruction of the caller's is now; what was put before it counts
+    /// as part of it.
+    pub fn place(&self, insn: u32) -> u32 {
+        room::new_index(&self.grown, insn) as u32
+    }
 }
 
 /// Replaces the fds in `insns` by handles. `fixups` is the `{insn_idx, fd}`
@@ -61,11 +67,10 @@ pub(crate) fn fix<R: Resolver>(
     insns: &[Insn],
     fixups: &[(u32, RawFd)],
     fd_array: &[RawFd],
-    global_funcs: &[u32],
     resolver: &R,
 ) -> Result<Fixed<R::Pin>> {
     let grow = growing(insns, fixups)?;
-    let mut room = room::make(insns, &grow, global_funcs)?;
+    let mut room = room::make(insns, &grow)?;
     let mut table = Table {
         resolver,
         found: Vec::new(),
@@ -82,7 +87,7 @@ pub(crate) fn fix<R: Resolver>(
     }
     Ok(Fixed {
         pins: table.pins,
-        global_funcs: room.global_funcs,
+        grown: room.grown,
         origin: if grow.is_empty() {
             Vec::new()
         } else {

@@ -49,8 +49,10 @@ mod run;
 mod source;
 mod spec;
 mod stats;
+mod types;
 mod vm;
 
+pub use bpf_core::program::{FuncInfo, LineInfo};
 pub use bpf_core::{asm, disasm, insn, uapi};
 pub use bpfvisor_vmm::fault::{Cause, FaultReport, Registers};
 pub use bpfvisor_vmm::{Access, Loss, Paused, Recovery, RecoveryLimit, RecoveryReport, VmStats};
@@ -68,6 +70,7 @@ pub use remote::{Described, What, Which};
 pub use run::{RunOutput, TestRun};
 pub use source::{Link, PacketSource};
 pub use spec::{MapSpec, ProgramSpec};
+pub use types::Btf;
 pub use vm::{Vm, VmBuilder};
 
 /// The README's examples compile.

@@ -10,6 +10,7 @@
 pub(crate) mod btf;
 mod core;
 mod elf;
+mod ext;
 mod kconfig;
 mod link;
 mod load;
@@ -39,6 +40,8 @@ pub struct ObjectFile {
     programs: Vec<ProgramDef>,
     globals: Vec<Global>,
     values: Vec<values::Value>,
+    /// The `.BTF` section.
+    btf: Vec<u8>,
 }
 
 /// A program of an object.
@@ -109,13 +112,15 @@ impl ObjectFile {
         let mut maps = maps::collect(&elf, &btf)?;
         let kconfig = kconfig::collect(&elf, &btf, &mut maps)?;
         let functions = link::functions(&elf)?;
+        let ext = ext::Ext::read(&elf, &btf)?;
         let linker = Linker {
             elf: &elf,
             btf: &btf,
             functions: &functions,
             maps: &maps,
             kconfig: &kconfig,
-            answers: &core::answers(&elf, &btf)?,
+            answers: &core::answers(&ext.questions, &btf),
+            ext: &ext,
         };
         let programs = programs(&linker);
         Ok(Self {
@@ -123,6 +128,7 @@ impl ObjectFile {
             license: license(&elf),
             values: values::collect(&elf, &maps, &programs)?,
             globals: globals(&elf, &maps),
+            btf: btf::as_loaded(&elf, &functions),
             programs,
             maps,
         })

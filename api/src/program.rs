@@ -3,14 +3,15 @@
 mod functions;
 mod license;
 mod tag;
+mod types;
 
 use crate::error::{CallerError, Error, Rejection, Result};
 use crate::fixup::{self, Fixed, NoMap, Resolver};
 use crate::map::MapCore;
 use crate::packet::{Buffer, Place};
-use crate::raw::BtfObject;
 use crate::registry::Known;
 use crate::spec::ProgramSpec;
+use crate::types::TypeInfo;
 use crate::vm::{Vm, VmInner, name_text, object_name};
 use bpf_core::insn::{self, Insn};
 use bpf_core::program::FlatMemory;
@@ -59,7 +60,9 @@ pub(crate) struct ProgramInfo {
     pub tag: [u8; 8],
     pub gpl: bool,
     pub map_ids: Mutex<Vec<u32>>,
-    pub btf: Option<Arc<BtfObject>>,
+    pub types: TypeInfo,
+    /// Of whoever loaded it.
+    pub uid: u32,
     /// Since the host's boot.
     pub loaded_at: Duration,
     pub run_count: AtomicU64,
@@ -105,20 +108,15 @@ impl Vm {
 
     /// [`Vm::load`], with the result in parts.
     pub(crate) fn new_program(&self, spec: ProgramSpec<'_>) -> Result<(ProgramCore, OwnedFd)> {
-        let fixed = fixup::fix(
-            &spec.insns,
-            &spec.fixups,
-            &spec.fd_array,
-            &spec.global_funcs,
-            &*self.inner,
-        )?;
+        let fixed = fixup::fix(&spec.insns, &spec.fixups, &spec.fd_array, &*self.inner)?;
         let record = load_record(&spec)?;
+        let types = spec.types.clone().placed(|insn| fixed.place(insn));
         let tag = tag::tag(&spec.insns);
         let bytes: Vec<u8> = fixed.insns.iter().flat_map(|i| i.to_bytes()).collect();
         let request = LoadRequest {
             record,
             insns: &bytes,
-            global_funcs: &fixed.global_funcs,
+            types: types.sent(),
             maps: self.bind(&fixed.pins, &spec.bind)?,
             note: tag.to_vec(),
             log_len: if spec.log_level == 0 {
@@ -132,7 +130,7 @@ impl Vm {
             .vmm
             .load(request)
             .map_err(|e| self.inner.load_failed(e, &spec, &fixed))?;
-        self.keep(spec, tag, loaded)
+        self.keep(spec, types, tag, loaded)
     }
 
     /// The maps that the program names, and those it is only to keep.
@@ -153,6 +151,7 @@ impl Vm {
     fn keep(
         &self,
         spec: ProgramSpec<'_>,
+        types: TypeInfo,
         tag: [u8; 8],
         loaded: Loaded,
     ) -> Result<(ProgramCore, OwnedFd)> {
@@ -172,7 +171,8 @@ impl Vm {
                     .map(|known| known.id())
                     .collect(),
             }),
-            btf: spec.btf,
+            types,
+            uid: rustix::process::getuid().as_raw(),
             loaded_at: monotonic(),
             prog_type: spec.prog_type,
             flat: spec.flat,
@@ -206,7 +206,8 @@ impl ProgramInfo {
             tag: tag.try_into().ok()?,
             gpl: license::gpl_compatible(&String::from_utf8_lossy(license)),
             map_ids: Mutex::new(d.maps.clone()),
-            btf: None,
+            types: TypeInfo::default(),
+            uid: rustix::process::getuid().as_raw(),
             loaded_at: Duration::from_nanos(d.made_ns),
             run_count: AtomicU64::new(0),
             run_ns: AtomicU64::new(0),
@@ -276,8 +277,9 @@ impl VmInner {
             } => Rejection {
                 name: spec.name.clone(),
                 errno,
+                line: original(fixed, record.bad_insn).and_then(|i| spec.types.source(i)),
                 reason: message,
-                insn: (record.bad_insn != u32::MAX).then(|| fixed.original(record.bad_insn)),
+                insn: original(fixed, record.bad_insn),
                 unsupported: record.verdict_flags & 1 != 0,
                 log: String::from_utf8_lossy(&log).into_owned(),
                 log_true_size: record.log_true_size,
@@ -289,6 +291,11 @@ impl VmInner {
             other => Error::argument(other.to_string()),
         }
     }
+}
+
+/// The caller's index of the instruction at fault.
+fn original(fixed: &Fixed<Arc<Object>>, bad: u32) -> Option<u32> {
+    (bad != u32::MAX).then(|| fixed.original(bad))
 }
 
 impl LoadInfo {

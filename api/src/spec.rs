@@ -1,12 +1,12 @@
 //! What to create: maps and programs, described.
 
 use crate::Map;
-use crate::raw::{BtfObject, MapTypes};
+use crate::raw::MapTypes;
+use crate::types::{Btf, TypeInfo};
 use bpf_core::insn::Insn;
-use bpf_core::program::FlatMemory;
+use bpf_core::program::{FlatMemory, FuncInfo, LineInfo};
 use bpf_core::uapi::{MapType, ProgType, map_flags, prog_flags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
 
 /// A map to create: the fields of `BPF_MAP_CREATE`.
 #[derive(Clone, Debug)]
@@ -194,8 +194,7 @@ pub struct ProgramSpec<'a> {
     pub(crate) log_level: u32,
     pub(crate) log_size: u32,
     pub(crate) flat: FlatMemory,
-    pub(crate) global_funcs: Vec<u32>,
-    pub(crate) btf: Option<Arc<BtfObject>>,
+    pub(crate) types: TypeInfo,
     /// What `fixups` and `fd_array` borrow.
     pub(crate) _fds: std::marker::PhantomData<BorrowedFd<'a>>,
 }
@@ -216,8 +215,7 @@ impl<'a> ProgramSpec<'a> {
             log_level: 0,
             log_size: 1 << 20,
             flat: FlatMemory::default(),
-            global_funcs: Vec::new(),
-            btf: None,
+            types: TypeInfo::default(),
             _fds: std::marker::PhantomData,
         }
     }
@@ -320,10 +318,18 @@ impl<'a> ProgramSpec<'a> {
         self.flags(prog_flags::STRICT_ALIGNMENT)
     }
 
-    /// First instructions of functions that are verified on their own.
+    /// What BTF says of the program: a type for each function, or none at all, and
+    /// source lines, at least one for each function, or none at all. Functions that
+    /// it calls global are verified on their own, for any arguments that fit their
+    /// types.
+    #[doc(alias = "prog_btf_fd")]
     #[must_use]
-    pub fn global_funcs(mut self, starts: impl Into<Vec<u32>>) -> Self {
-        self.global_funcs = starts.into();
+    pub fn types(mut self, btf: &Btf, funcs: Vec<FuncInfo>, lines: Vec<LineInfo>) -> Self {
+        self.types = TypeInfo {
+            btf: Some(btf.object.clone()),
+            funcs,
+            lines,
+        };
         self
     }
 }

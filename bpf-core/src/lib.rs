@@ -10,6 +10,7 @@
 //! | [`uapi`] | numbers and layouts of Linux's `linux/bpf.h` |
 //! | [`insn`] | the instruction format of RFC 9669: opcodes, decoding, text |
 //! | [`disasm`], [`asm`](mod@asm) | instructions as text, and back |
+//! | [`btf`] | type information |
 //! | [`program`] | a program on its way: description in, checked [`program::Program`] out |
 //! | [`helper`] | prototypes of the helper functions |
 //! | [`verifier`] | the proof that a program is safe |
@@ -24,6 +25,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod asm;
+pub mod btf;
 pub mod disasm;
 pub mod env;
 pub mod helper;

@@ -1,7 +1,9 @@
 //! A program on its way through verifier, compiler and interpreter.
 
+use crate::btf::Btf;
 use crate::insn::Insn;
 use crate::uapi::{MapType, ProgType};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// What the verifier is asked to judge.
@@ -24,9 +26,108 @@ pub struct ProgramDesc<'a> {
     pub gpl: bool,
     /// For [`ProgType::Flat`]: what is promised of the memory.
     pub flat: FlatMemory,
-    /// First instructions of functions that the object's BTF calls global
-    /// (followed at each call all the same); empty without BTF.
-    pub global_funcs: &'a [u32],
+    /// What BTF says about it; empty without.
+    pub types: TypeInfo<'a>,
+}
+
+/// A program's BTF, and how its instructions refer to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TypeInfo<'a> {
+    /// The blob that `prog_btf_fd` names.
+    pub btf: &'a [u8],
+    /// One for each function, in order, or none at all.
+    pub funcs: &'a [FuncInfo],
+    /// Source lines, by rising instruction; at least one for each function, or
+    /// none at all.
+    pub lines: &'a [LineInfo],
+}
+
+/// `struct bpf_func_info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FuncInfo {
+    /// The function's first instruction.
+    pub insn: u32,
+    /// Its type, of kind FUNC.
+    pub type_id: u32,
+}
+
+/// `struct bpf_line_info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineInfo {
+    /// First instruction of the line.
+    pub insn: u32,
+    /// Offset of the file's name among the BTF's strings.
+    pub file: u32,
+    /// Offset of the line's text.
+    pub text: u32,
+    /// Number of the line (upper 22 bits) and column (lower 10).
+    pub line_col: u32,
+}
+
+impl FuncInfo {
+    /// Bytes of a record.
+    pub const SIZE: usize = 8;
+
+    /// From the bytes of a record.
+    pub fn from_bytes(record: [u8; 8]) -> Self {
+        let [insn, type_id] = words(&record);
+        Self { insn, type_id }
+    }
+
+    /// The bytes of a record.
+    pub fn to_bytes(self) -> [u8; 8] {
+        bytes([self.insn, self.type_id])
+    }
+}
+
+impl LineInfo {
+    /// Bytes of a record.
+    pub const SIZE: usize = 16;
+
+    /// From the bytes of a record.
+    pub fn from_bytes(record: [u8; 16]) -> Self {
+        let [insn, file, text, line_col] = words(&record);
+        Self {
+            insn,
+            file,
+            text,
+            line_col,
+        }
+    }
+
+    /// The bytes of a record.
+    pub fn to_bytes(self) -> [u8; 16] {
+        bytes([self.insn, self.file, self.text, self.line_col])
+    }
+
+    /// Number of the line.
+    pub const fn line(&self) -> u32 {
+        self.line_col >> 10
+    }
+
+    /// The line that an instruction belongs to, of lines by rising instruction.
+    pub fn of(lines: &[Self], insn: usize) -> Option<&Self> {
+        let behind = lines.partition_point(|l| l.insn as usize <= insn);
+        lines.get(behind.checked_sub(1)?)
+    }
+
+    /// `text @ file.c:12`, without the space before the text and without folders.
+    pub fn show(&self, btf: &Btf<'_>) -> String {
+        let text = btf.text(self.text).trim_start();
+        let path = btf.text(self.file);
+        let file = path.rsplit('/').next().unwrap_or(path);
+        alloc::format!("{text} @ {file}:{}", self.line())
+    }
+}
+
+fn words<const N: usize>(record: &[u8]) -> [u32; N] {
+    let mut chunks = record.as_chunks::<4>().0.iter();
+    core::array::from_fn(|_| chunks.next().map_or(0, |w| u32::from_ne_bytes(*w)))
+}
+
+fn bytes<const N: usize, const B: usize>(words: [u32; N]) -> [u8; B] {
+    let mut all = words.iter().flat_map(|w| w.to_ne_bytes());
+    core::array::from_fn(|_| all.next().unwrap_or(0))
 }
 
 /// The promise about the buffer of a [`ProgType::Flat`] program: at least `min`

@@ -14,7 +14,7 @@ pub use text::{Case, expand, line, parse};
 use crate::kernel::{self, Btf, Map, Prog, ProgSpec};
 use crate::oracle::functions;
 use bpf_core::insn::{Insn, op};
-use bpf_core::program::{FlatMemory, ProgramDesc};
+use bpf_core::program::{FlatMemory, FuncInfo, ProgramDesc, TypeInfo};
 use bpf_core::uapi::{ProgType, prog_flags};
 use bpf_core::verifier::{Options, verify};
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,6 +30,11 @@ pub struct Answer {
 
 /// Our verdict.
 pub fn ours(case: &Case) -> Answer {
+    let blob = kernel::btf::functions();
+    let funcs: Vec<FuncInfo> = functions(&case.insns)
+        .iter()
+        .map(|&[insn, type_id]| FuncInfo { insn, type_id })
+        .collect();
     let desc = ProgramDesc {
         insns: &case.insns,
         prog_type: case.prog_type,
@@ -37,7 +42,11 @@ pub fn ours(case: &Case) -> Answer {
         flags: case.flags(),
         gpl: case.gpl,
         flat: FlatMemory { min: 64, max: 128 },
-        global_funcs: &[0],
+        types: TypeInfo {
+            btf: &blob,
+            funcs: &funcs,
+            lines: &[],
+        },
     };
     let options = Options {
         log_level: 0,

@@ -2,7 +2,7 @@
 //! nothing with ours.
 
 use crate::kernel;
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -73,6 +73,33 @@ impl KernelObject {
         })
     }
 
+    /// Loads one of its XDP programs, with a log of level 1.
+    ///
+    /// # Errors
+    /// No such program, or it is no XDP program. What the kernel says is inside.
+    pub fn load_program(&self, name: &str) -> Result<std::result::Result<KernelProgram, Refused>> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        let Some(Program::Xdp(program)) = ebpf.program_mut(name) else {
+            return Err(format!("no XDP program {name}"));
+        };
+        match program.load() {
+            Err(ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            }) => Ok(Err(Refused {
+                errno: io_error.raw_os_error().unwrap_or(0),
+                log: verifier_log.to_string(),
+            })),
+            done => {
+                done.map_err(text)?;
+                let fd = program.fd().map_err(text)?.as_fd();
+                Ok(Ok(KernelProgram {
+                    program: kernel::Prog::from_fd(fd.try_clone_to_owned().map_err(text)?),
+                }))
+            }
+        }
+    }
+
     /// All elements of one of its maps.
     ///
     /// # Errors
@@ -108,6 +135,15 @@ impl KernelObject {
         };
         Ok(kernel::Map::from_fd(fd, info.key_size() as usize, value))
     }
+}
+
+/// What the kernel says of a program that it does not take.
+#[derive(Debug)]
+pub struct Refused {
+    /// Positive.
+    pub errno: i32,
+    /// The verifier's log.
+    pub log: String,
 }
 
 /// A program of an object, in the kernel.

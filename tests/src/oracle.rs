@@ -9,8 +9,8 @@ mod minimise;
 pub mod soundness;
 mod world;
 
-pub use judge::{Referee, Verdict, mirror_maps, verify};
-pub(crate) use judge::{functions, takes_function};
+pub(crate) use judge::takes_function;
+pub use judge::{Referee, Verdict, functions, mirror_maps, verify};
 pub use minimise::minimise;
 
 use bpf_core::uapi::errno;

@@ -4,7 +4,7 @@
 //! that does everything it may. `verifier_diff --soundness 1` runs more of it.
 
 use bpf_core::asm::assemble;
-use bpf_core::program::{FlatMemory, ProgramDesc};
+use bpf_core::program::{FlatMemory, ProgramDesc, TypeInfo};
 use bpf_core::uapi::ProgType;
 use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::mirror_maps;
@@ -18,7 +18,7 @@ fn examine(sample: &Sample, seed: u64) -> Outcome {
         flags: 0,
         gpl: true,
         flat: FlatMemory::default(),
-        global_funcs: &[],
+        types: TypeInfo::default(),
     };
     soundness::examine(&desc, &mirror_maps(), 4, seed)
 }

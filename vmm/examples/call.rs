@@ -7,7 +7,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bpfvisor_vmm::abi::op::{LoadRecord, code};
-use bpfvisor_vmm::{CallError, Config, LoadRequest, Packet, Run, Vm};
+use bpfvisor_vmm::{CallError, Config, LoadRequest, Packet, Run, TypeInfo, Vm};
 use zerocopy::FromZeros;
 
 /// XDP: r0 = 2; exit.
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let request = LoadRequest {
         record,
         insns: &PASS,
-        global_funcs: &[],
+        types: TypeInfo::default(),
         maps: Vec::new(),
         note: Vec::new(),
         log_len: 0,

@@ -76,7 +76,7 @@ pub use bpfvisor_abi::ring::Completion;
 pub use config::Config;
 pub use error::{BootError, CallError, ConnectError, FdError};
 pub use fault::FaultReport;
-pub use load::{LoadError, LoadRequest, Loaded};
+pub use load::{LoadError, LoadRequest, Loaded, TypeInfo};
 pub use object::{Access, Companion, Kept, Kind, Object};
 pub use pause::Paused;
 pub use recover::{Loss, Recovery, RecoveryLimit, RecoveryReport};

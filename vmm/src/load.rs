@@ -18,19 +18,30 @@ use crate::roll::{Origin, Source};
 /// A program to load, its map references already turned into handles.
 #[derive(Debug)]
 pub struct LoadRequest<'a> {
-    /// What the guest is told. `insn_cnt`, `insns`, `log`, `log_len`,
-    /// `global_funcs` and `global_func_cnt` are filled in from the other fields.
+    /// What the guest is told. `insn_cnt`, `insns`, `log`, `log_len` and what it
+    /// says of types are filled in from the other fields.
     pub record: LoadRecord,
     /// Instructions, 8 bytes each.
     pub insns: &'a [u8],
-    /// First instructions of global functions.
-    pub global_funcs: &'a [u32],
+    /// What BTF says about it.
+    pub types: TypeInfo,
     /// Maps that the program uses; they live as long as it does.
     pub maps: Vec<Arc<Object>>,
     /// What a daemon is to keep with the program, for whoever else finds it.
     pub note: Vec<u8>,
     /// Bytes of verifier log wanted.
     pub log_len: u32,
+}
+
+/// A program's BTF, and how its instructions refer to it.
+#[derive(Clone, Debug, Default)]
+pub struct TypeInfo {
+    /// The blob, empty where there is none.
+    pub btf: Arc<[u8]>,
+    /// `struct bpf_func_info`s, 8 bytes each.
+    pub func_info: Vec<u8>,
+    /// `struct bpf_line_info`s, 16 bytes each.
+    pub line_info: Vec<u8>,
 }
 
 /// A loaded program.
@@ -79,7 +90,9 @@ impl LoadError {
 struct Parts {
     record: u64,
     insns: u64,
+    btf: u64,
     funcs: u64,
+    lines: u64,
     log: u64,
     end: u64,
 }
@@ -89,13 +102,17 @@ impl Parts {
     fn new(program: &Send<'_>) -> Option<Self> {
         let after = |at: u64, len: usize| at.checked_add(len as u64)?.checked_next_multiple_of(64);
         let insns = after(0, size_of::<LoadRecord>())?;
-        let funcs = after(insns, program.insns.len())?;
-        let log = after(funcs, size_of_val(program.global_funcs))?;
+        let btf = after(insns, program.insns.len())?;
+        let funcs = after(btf, program.types.btf.len())?;
+        let lines = after(funcs, program.types.func_info.len())?;
+        let log = after(lines, program.types.line_info.len())?;
         let end = after(log, program.log_len as usize)?;
         Some(Self {
             record: 0,
             insns,
+            btf,
             funcs,
+            lines,
             log,
             end,
         })
@@ -106,7 +123,7 @@ impl Parts {
 pub(crate) struct Send<'a> {
     pub(crate) record: &'a LoadRecord,
     pub(crate) insns: &'a [u8],
-    pub(crate) global_funcs: &'a [u32],
+    pub(crate) types: &'a TypeInfo,
     pub(crate) log_len: u32,
 }
 
@@ -118,7 +135,7 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
     let program = Send {
         record: &request.record,
         insns: request.insns,
-        global_funcs: request.global_funcs,
+        types: &request.types,
         log_len: request.log_len,
     };
     if let Some(daemon) = &core.daemon {
@@ -128,7 +145,10 @@ pub(crate) fn load(core: &Arc<Core>, request: LoadRequest<'_>) -> Result<Loaded,
         Origin::Program(Box::new(Source {
             record: request.record,
             insns: request.insns.into(),
-            global_funcs: request.global_funcs.into(),
+            types: TypeInfo {
+                line_info: Vec::new(), // for logs alone
+                ..request.types.clone()
+            },
         }))
     };
     // Made with the lane in hand: a VM that is rebuilt knows all its objects.
@@ -223,7 +243,7 @@ pub(crate) fn load_at(
             Origin::Program(Box::new(Source {
                 record: sent,
                 insns: Box::default(),
-                global_funcs: Box::default(),
+                types: TypeInfo::default(),
             }))
         };
         let object = Object::new(core, (Kind::Program, handle), None, maps, origin);
@@ -264,7 +284,7 @@ fn rejected(errno: i32, record: LoadRecord, log: Vec<u8>) -> LoadError {
 
 /// Copies a program into its block.
 fn write(core: &Core, program: &Send<'_>, block: &Block, parts: &Parts) -> Result<(), CallError> {
-    let base = block.offset();
+    let (base, types) = (block.offset(), program.types);
     let count =
         |n: usize| u32::try_from(n).map_err(|_| CallError::Invalid("too many of something"));
     let record = LoadRecord {
@@ -272,13 +292,18 @@ fn write(core: &Core, program: &Send<'_>, block: &Block, parts: &Parts) -> Resul
         insns: base + parts.insns,
         log: base + parts.log,
         log_len: program.log_len,
-        global_funcs: base + parts.funcs,
-        global_func_cnt: count(program.global_funcs.len())?,
+        btf: base + parts.btf,
+        btf_len: count(types.btf.len())?,
+        func_info: base + parts.funcs,
+        func_info_cnt: count(types.func_info.len() / 8)?,
+        line_info: base + parts.lines,
+        line_info_cnt: count(types.line_info.len() / 16)?,
         ..*program.record
     };
     core.shared.write(base + parts.insns, program.insns)?;
-    core.shared
-        .write(base + parts.funcs, program.global_funcs.as_bytes())?;
+    core.shared.write(base + parts.btf, &types.btf)?;
+    core.shared.write(base + parts.funcs, &types.func_info)?;
+    core.shared.write(base + parts.lines, &types.line_info)?;
     core.shared.write(base + parts.record, record.as_bytes())
 }
 

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::error::CallError;
 use crate::image::Image;
-use crate::load::{LoadError, LoadRequest};
+use crate::load::{LoadError, LoadRequest, TypeInfo};
 use crate::object::Object;
 use crate::ring;
 use crate::shared::SharedMemory;
@@ -252,7 +252,7 @@ impl Game<'_> {
         let request = LoadRequest {
             record: LoadRecord::new_zeroed(),
             insns: &[0x95, 0, 0, 0, 0, 0, 0, 0].repeat(usize::from(len)),
-            global_funcs: &[0],
+            types: TypeInfo::default(),
             maps: self.objects.clone(),
             note: Vec::new(),
             log_len: 64,

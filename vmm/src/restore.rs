@@ -166,7 +166,7 @@ impl Restorer<'_> {
         let program = load::Send {
             record: &record,
             insns: &source.insns,
-            global_funcs: &source.global_funcs,
+            types: &source.types,
             log_len: 0,
         };
         match load::send(self.core, (self.lane, self.turn), &program) {

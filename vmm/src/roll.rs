@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bpfvisor_abi::op::{LoadRecord, MapRecord};
 
+use crate::load::TypeInfo;
 use crate::object::Object;
 
 /// What an object was made from.
@@ -20,7 +21,7 @@ pub(crate) enum Origin {
 pub(crate) struct Source {
     pub(crate) record: LoadRecord,
     pub(crate) insns: Box<[u8]>,
-    pub(crate) global_funcs: Box<[u32]>,
+    pub(crate) types: TypeInfo,
 }
 
 /// All objects by their age: each refers to older ones only.

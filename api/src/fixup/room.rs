@@ -10,9 +10,8 @@ pub(super) struct Room {
     pub insns: Vec<Insn>,
     /// For each instruction its index before.
     pub origin: Vec<u32>,
-    pub global_funcs: Vec<u32>,
     /// Instructions that grew, sorted; once for each slot more.
-    grown: Vec<u32>,
+    pub grown: Vec<u32>,
 }
 
 impl Room {
@@ -22,13 +21,14 @@ impl Room {
     }
 }
 
-fn new_index(grown: &[u32], old: u32) -> usize {
+/// Where an instruction is, given those that grew.
+pub(super) fn new_index(grown: &[u32], old: u32) -> usize {
     old as usize + grown.partition_point(|&g| g < old)
 }
 
 /// Makes room at the (sorted) indices `named`: `mov`s turn into wide loads,
 /// before calls R1 is loaded. A jump to such a call goes to the load.
-pub(super) fn make(insns: &[Insn], named: &[u32], global_funcs: &[u32]) -> Result<Room> {
+pub(super) fn make(insns: &[Insn], named: &[u32]) -> Result<Room> {
     let grown = growth(insns, named);
     let mut out = Vec::with_capacity(insns.len() + grown.len());
     let mut origin = Vec::with_capacity(insns.len() + grown.len());
@@ -58,10 +58,6 @@ pub(super) fn make(insns: &[Insn], named: &[u32], global_funcs: &[u32]) -> Resul
     Ok(Room {
         insns: out,
         origin,
-        global_funcs: global_funcs
-            .iter()
-            .map(|&f| new_index(&grown, f) as u32)
-            .collect(),
         grown,
     })
 }

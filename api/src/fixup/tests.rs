@@ -38,7 +38,7 @@ fn mov(dst: u8, imm: i32) -> Insn {
     Insn::new(op::ALU64 | op::MOV, dst, 0, 0, imm)
 }
 fn run(insns: &[Insn], fixups: &[(u32, RawFd)], fds: &[RawFd]) -> Result<Fixed<Rc<RawFd>>> {
-    fix(insns, fixups, fds, &[], &Fake::default())
+    fix(insns, fixups, fds, &Fake::default())
 }
 fn error(insns: &[Insn], fixups: &[(u32, RawFd)], fds: &[RawFd]) -> Error {
     match run(insns, fixups, fds) {
@@ -127,8 +127,8 @@ fn a_fixup_of_a_mov_makes_room_and_mends_jumps() {
 #[test]
 fn making_room_moves_function_starts() {
     let prog = [mov(1, 0), exit(), mov(2, 0), exit()];
-    let out = fix(&prog, &[(0, 10), (2, 12)], &[], &[0, 2], &Fake::default()).unwrap();
-    assert_eq!(out.global_funcs, [0, 3]);
+    let out = fix(&prog, &[(0, 10), (2, 12)], &[], &Fake::default()).unwrap();
+    assert_eq!([out.place(0), out.place(2)], [0, 3]);
     assert_eq!(
         out.insns[3..5],
         [Insn::new(op::LD_IMM64, 2, 1, 0, 1012), Insn::default()]
@@ -207,9 +207,9 @@ fn calls_and_movs_grow_together() {
         exit(),
     ];
     let fixups = [(1, 10), (2, 12), (3, 13)];
-    let out = fix(&prog, &fixups, &[], &[4], &Fake::default()).unwrap();
+    let out = fix(&prog, &fixups, &[], &Fake::default()).unwrap();
     assert_eq!(out.insns[0].off, 7);
-    assert_eq!(out.global_funcs, [8]);
+    assert_eq!(out.place(4), 8);
     assert_eq!(out.insns[1..3], wide(1, 1010, 0));
     assert_eq!(out.insns[3..5], wide(1, 1012, 0));
     assert_eq!(out.insns[6], Insn::new(op::LD_IMM64, 3, 1, 0, 1013));

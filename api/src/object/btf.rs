@@ -4,7 +4,11 @@
 //! length, offset and length of types, offset and length of strings), then
 //! types, numbered from 1, then strings.
 
+use super::elf::Elf;
+use super::link::Functions;
 use crate::error::{Error, Result};
+use bpf_core::btf::{kind, linkage};
+use std::collections::BTreeSet;
 
 /// Types by id; 0 is `void`.
 #[derive(Default)]
@@ -38,7 +42,6 @@ pub(crate) enum Type {
     Alias(u32),
     Function {
         name: String,
-        linkage: u32,
     },
     Variable {
         name: String,
@@ -61,8 +64,6 @@ pub(crate) struct Member {
     pub offset: u32,
 }
 
-/// `BTF_FUNC_GLOBAL`.
-const GLOBAL: u32 = 1;
 /// `BTF_VAR_GLOBAL_EXTERN`.
 const EXTERN: u32 = 2;
 /// Longest chain of aliases and nested arrays followed.
@@ -198,13 +199,34 @@ impl Btf {
         found.retain(is_extern);
         found
     }
+}
 
-    /// Whether there is a function of this name with global linkage.
-    pub fn is_global_function(&self, wanted: &str) -> bool {
-        self.types.iter().any(|t| {
-            matches!(t, Type::Function { name, linkage } if name == wanted && *linkage == GLOBAL)
-        })
+/// An object's types as they are loaded with its programs. Functions that are hidden
+/// from other objects count as static there, as libbpf has it: they are followed at
+/// each call.
+pub(super) fn as_loaded(elf: &Elf<'_>, functions: &Functions<'_>) -> Vec<u8> {
+    let section = elf.section(".BTF").map_or(&[][..], |s| s.data);
+    let mut out = section.to_vec();
+    let Ok(btf) = bpf_core::btf::Btf::parse(section) else {
+        return Vec::new(); // of another machine, or newer than this
+    };
+    let hidden: BTreeSet<&str> = functions
+        .values()
+        .filter(|f| !f.global)
+        .map(|f| f.name)
+        .collect();
+    for (id, t) in btf.all() {
+        let global = t.kind() == kind::FUNC && t.vlen() == linkage::GLOBAL;
+        if global
+            && hidden.contains(btf.text(t.name))
+            && let Some(at) = btf.position(id)
+            && let Some(info) = out.get_mut(at + 4..at + 8)
+        {
+            let fixed = t.info & !0xffff | linkage::STATIC;
+            info.copy_from_slice(&fixed.to_ne_bytes());
+        }
     }
+    out
 }
 
 fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
@@ -243,10 +265,7 @@ fn read_type(r: &mut Reader<'_>, strings: &[u8]) -> Option<Type> {
         },
         7 => Type::Other, // forward declaration
         8..=11 | 18 => Type::Alias(size_or_type),
-        12 => Type::Function {
-            name,
-            linkage: count,
-        },
+        12 => Type::Function { name },
         13 => skip(r, count * 2, Type::Other)?, // function prototype
         14 => Type::Variable {
             name,

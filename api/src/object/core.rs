@@ -6,13 +6,11 @@
 //! does change is whether something *exists*: a type that a VM does not have does
 //! not.
 
-use super::btf::{Btf, Reader, Type};
-use super::elf::Elf;
-use crate::error::{Error, Result};
+use super::btf::{Btf, Type};
+use super::ext::{Places, Question};
 use bpf_core::helper;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{MapType, ProgType};
-use std::collections::BTreeMap;
 
 /// `enum bpf_core_relo_kind`: the questions about existence.
 mod kind {
@@ -48,56 +46,15 @@ const STRUCTURES: &[&str] = &[
 ];
 
 /// Answers by section and offset of the instruction that asks.
-pub(super) type Answers = BTreeMap<(usize, u64), u32>;
+pub(super) type Answers = Places<u32>;
 
 /// Answers the questions of an object.
-pub(super) fn answers(elf: &Elf<'_>, btf: &Btf) -> Result<Answers> {
-    match elf.section(".BTF.ext") {
-        Some(ext) => read(elf, btf, ext.data)
-            .ok_or_else(|| Error::object("the object's .BTF.ext is damaged")),
-        None => Ok(Answers::new()),
-    }
-}
-
-fn read(elf: &Elf<'_>, btf: &Btf, data: &[u8]) -> Option<Answers> {
-    let mut header = Reader { data, at: 0 };
-    if header.u32()? & 0xffff != 0xeb9f {
-        return None;
-    }
-    let header_len = header.u32()? as usize;
-    let mut out = Answers::new();
-    if header_len < 32 {
-        return Some(out); // before there was CO-RE
-    }
-    header.at = 24;
-    let (off, len) = (header.u32()? as usize, header.u32()? as usize);
-    let start = header_len.checked_add(off)?;
-    let records = data.get(start..start.checked_add(len)?)?;
-    if records.is_empty() {
-        return Some(out);
-    }
-    let mut r = Reader {
-        data: records,
-        at: 0,
-    };
-    let record_size = r.u32()? as usize;
-    if record_size < 16 {
-        return None;
-    }
-    while r.at < records.len() {
-        let section = btf.string(r.u32()?)?;
-        let section = elf.sections.iter().position(|s| s.name == section);
-        for _ in 0..r.u32()? {
-            let at = r.at;
-            let question = (r.u32()?, r.u32()?, btf.string(r.u32()?)?, r.u32()?);
-            r.at = at.checked_add(record_size)?;
-            let (insn, of, access, kind) = question;
-            if let (Some(section), Some(answer)) = (section, answer(btf, kind, of, &access)) {
-                out.insert((section, insn.into()), answer.into());
-            }
-        }
-    }
-    Some(out)
+pub(super) fn answers(questions: &Places<Question>, btf: &Btf) -> Answers {
+    let answered = questions.iter().filter_map(|(place, q)| {
+        let answer = answer(btf, q.kind, q.of, &q.access)?;
+        Some((*place, answer.into()))
+    });
+    answered.collect()
 }
 
 /// `None` where the compiler's own value stays.

@@ -4,10 +4,12 @@
 use super::btf::Btf;
 use super::core::{self, Answers};
 use super::elf::{Elf, Kind, Symbol};
+use super::ext::Ext;
 use super::kconfig::Kconfig;
 use super::maps::MapDef;
 use crate::error::{Error, Result};
 use bpf_core::insn::{Insn, op};
+use bpf_core::program::{FuncInfo, LineInfo};
 use std::collections::BTreeMap;
 
 /// A function of the object.
@@ -17,6 +19,7 @@ pub(super) struct Function<'d> {
     pub section: usize,
     pub start: u64,
     pub len: u64,
+    /// Seen from other objects, as far as the linker is concerned.
     pub global: bool,
 }
 
@@ -30,8 +33,10 @@ pub(super) struct Linked {
     pub insns: Vec<Insn>,
     /// Wide loads that name a map.
     pub map_loads: Vec<usize>,
-    /// First instructions of functions with global linkage, but for the first.
-    pub global_funcs: Vec<u32>,
+    /// The type of each function, or none at all.
+    pub funcs: Vec<FuncInfo>,
+    /// Source lines, at least one for each function, or none at all.
+    pub lines: Vec<LineInfo>,
     /// Calls of weak kernel functions, and what they want. No run may come by.
     pub missing: Vec<(usize, String)>,
 }
@@ -77,6 +82,7 @@ pub(super) struct Linker<'a, 'd> {
     pub maps: &'a [MapDef],
     pub kconfig: &'a Kconfig,
     pub answers: &'a Answers,
+    pub ext: &'a Ext,
 }
 
 /// Number of a helper that does not exist, for calls of what is not there.
@@ -98,7 +104,7 @@ impl<'a, 'd> Linker<'a, 'd> {
         while let Some((function, at)) = job.pending.pop() {
             job.relocate(&function, at)?;
         }
-        job.out.global_funcs.sort_unstable();
+        job.describe();
         Ok(job.out)
     }
 
@@ -161,10 +167,45 @@ impl<'d> Job<'_, '_, 'd> {
         }
         self.placed.insert(key, at);
         self.pending.push((*f, at));
-        if at > 0 && f.global && self.linker.btf.is_global_function(f.name) {
-            self.out.global_funcs.push(at as u32);
-        }
         Ok(at)
+    }
+
+    /// What the compiler says of the functions, where they are now. Linux takes
+    /// types of all functions or none, and lines likewise.
+    fn describe(&mut self) {
+        let ext = self.linker.ext;
+        let (mut typed, mut lined) = (true, true);
+        for (&(section, start), &at) in &self.placed {
+            let here = |offset: u64| at as u32 + ((offset - start) / 8) as u32;
+            match ext.funcs.get(&(section, start)) {
+                Some(f) => self.out.funcs.push(FuncInfo {
+                    insn: here(start),
+                    ..*f
+                }),
+                None => typed = false,
+            }
+            lined &= ext.lines.contains_key(&(section, start));
+            let len = self
+                .linker
+                .functions
+                .get(&(section, start))
+                .map_or(0, |f| f.len);
+            let lines = ext.lines.range((section, start)..(section, start + len));
+            self.out
+                .lines
+                .extend(lines.map(|(&(_, offset), l)| LineInfo {
+                    insn: here(offset),
+                    ..*l
+                }));
+        }
+        self.out.funcs.sort_by_key(|f| f.insn);
+        self.out.lines.sort_by_key(|l| l.insn);
+        if !typed {
+            self.out.funcs.clear();
+        }
+        if !lined {
+            self.out.lines.clear();
+        }
     }
 
     /// Mends the calls and loads of a function that begins at `at`.

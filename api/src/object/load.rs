@@ -5,7 +5,7 @@ use super::section::{self, Meaning};
 use super::values::{Target, Value};
 use super::{Global, ObjectFile, ProgramDef, find_global};
 use crate::error::{Error, Result};
-use crate::{Map, MapSpec, Program, ProgramSpec, Vm};
+use crate::{Btf, Map, MapSpec, Program, ProgramSpec, Vm};
 use bpf_core::uapi::{MapType, ProgType, errno};
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
@@ -73,9 +73,16 @@ impl ObjectFile {
             maps[i] = Some(map.map_err(|e| in_map(&self.maps[i].name, e))?);
         }
         self.set_values(&maps, &[])?;
+        let btf = match self.btf.is_empty() {
+            true => None,
+            false => Some(vm.load_btf(&self.btf)?),
+        };
         let mut programs = Vec::new();
         for &i in &chosen {
-            programs.push((i, self.load_program(vm, &self.programs[i], &maps, options)?));
+            programs.push((
+                i,
+                self.load_program(vm, &self.programs[i], (&maps, btf.as_ref()), options)?,
+            ));
         }
         self.set_values(&maps, &programs)?;
         Ok(self.loaded(maps, programs))
@@ -249,7 +256,7 @@ impl ObjectFile {
         &self,
         vm: &Vm,
         def: &ProgramDef,
-        maps: &[Option<Map>],
+        (maps, btf): (&[Option<Map>], Option<&Btf>),
         options: &LoadOptions,
     ) -> Result<Program> {
         let meaning = meaning(def, options)?;
@@ -266,8 +273,11 @@ impl ObjectFile {
             .attach_type(meaning.attach_type)
             .flags(meaning.flags)
             .log_level(options.log_level)
-            .flat_memory(options.flat.0, options.flat.1)
-            .global_funcs(linked.global_funcs.clone());
+            .flat_memory(options.flat.0, options.flat.1);
+        let spec = match btf {
+            Some(btf) => spec.types(btf, linked.funcs.clone(), linked.lines.clone()),
+            None => spec,
+        };
         vm.load(spec).map_err(|e| explain(e, def, &linked.missing))
     }
 

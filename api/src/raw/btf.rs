@@ -1,5 +1,5 @@
-//! `BPF_BTF_LOAD`, and what programs and maps take from BTF: which functions are
-//! global, and where a value has its spin lock.
+//! `BPF_BTF_LOAD`, and what programs and maps take from BTF: functions, source
+//! lines, and where a value has its spin lock.
 //!
 //! A descriptor of BTF is like that of a program: copies of it name the same
 //! object, which lives as long as a descriptor, a program or a map needs it.
@@ -7,33 +7,20 @@
 use super::UserMemory;
 use super::attr::{BtfInfo, BtfLoad, GetInfo, MapCreate, ProgLoad};
 use super::call::{Call, Result, answer, fd, invalid, refuse};
-use crate::object::btf::{Btf, Type};
+use crate::object::btf::Type;
+use crate::types::{BtfObject, TypeInfo};
 use crate::vm::Vm;
+use bpf_core::program::{FuncInfo, LineInfo};
 use bpf_core::uapi::{MapType, errno};
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Types that were loaded.
-pub(crate) struct BtfObject {
-    pub id: u32,
-    bytes: Vec<u8>,
-    types: Btf,
-}
-
-impl std::fmt::Debug for BtfObject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BtfObject").field("id", &self.id).finish()
-    }
-}
-
 /// `BTF_MAX_SIZE`.
 const LONGEST: u32 = 16 << 20;
 /// `MAX_FUNCINFO_REC_SIZE` and `MAX_LINEINFO_REC_SIZE`.
 const LONGEST_RECORD: u32 = 252;
-/// `BTF_FUNC_GLOBAL`.
-const GLOBAL: u32 = 1;
 
 pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
     let attr: BtfLoad = call.get()?;
@@ -51,8 +38,9 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         ));
     }
     let bytes = call.read_vec(attr.btf, attr.btf_size as usize)?;
-    let parsed = Btf::parse(&bytes);
-    let log = match &parsed {
+    let vm = call.session.vm().clone();
+    let loaded = BtfObject::add(&vm, &bytes);
+    let log = match &loaded {
         Err(_) if attr.btf_log_level != 0 => "the BTF is damaged\n",
         _ => "",
     };
@@ -64,11 +52,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         text.push(0);
         call.write(attr.btf_log_buf, &text)?;
     }
-    let types = parsed?;
-    let vm = call.session.vm();
-    let registry = &vm.inner.registry;
-    let object = registry.btf_ids.add(|id| BtfObject { id, bytes, types });
-    answer(export(vm, &object)?)
+    answer(export(&vm, &loaded?)?)
 }
 
 /// One more descriptor.
@@ -113,57 +97,93 @@ pub(super) fn info<M: UserMemory>(call: &Call<'_, M>, attr: &GetInfo) -> Result<
     Ok(Some(info.as_bytes().to_vec()))
 }
 
-/// The first instructions of global functions, but for the first function.
-/// `func_info` must be in order; `line_info` is looked at no closer. Also the BTF
-/// that they are of.
-pub(super) fn global_functions<M: UserMemory>(
-    call: &Call<'_, M>,
+/// A program's types, with the records of both kinds as long as they are here.
+/// What stands in them the verifier checks.
+pub(super) fn type_info<M: UserMemory>(
+    call: &mut Call<'_, M>,
     attr: &ProgLoad,
-) -> Result<(Vec<u32>, Option<Arc<BtfObject>>)> {
+) -> Result<TypeInfo> {
     if attr.func_info_cnt == 0 && attr.line_info_cnt == 0 {
-        return Ok((Vec::new(), None));
+        return Ok(TypeInfo::default());
     }
-    let object = from_fd(call.session.vm(), attr.prog_btf_fd)?;
-    let btf = &object.types;
-    record_size("line_info", attr.line_info_cnt, attr.line_info_rec_size, 16)?;
-    record_size("func_info", attr.func_info_cnt, attr.func_info_rec_size, 8)?;
-    if attr.func_info_cnt > attr.insn_cnt {
-        return Err(invalid("more func_info than instructions"));
+    let btf = Some(from_fd(call.session.vm(), attr.prog_btf_fd)?);
+    let most = attr.insn_cnt;
+    if attr.func_info_cnt > most || attr.line_info_cnt > most {
+        return Err(invalid("more func_info or line_info than instructions"));
     }
-    let mut globals = Vec::new();
-    let mut before = None;
-    for i in 0..attr.func_info_cnt {
-        let mut record = [0; 8];
-        let offset = u64::from(i) * u64::from(attr.func_info_rec_size);
-        call.read(attr.func_info.wrapping_add(offset), &mut record)?;
-        let [a, b, c, d, e, f, g, h] = record;
-        let insn = u32::from_ne_bytes([a, b, c, d]);
-        let in_order = before.map_or(insn == 0, |b| insn > b) && insn < attr.insn_cnt;
-        if !in_order {
-            return Err(invalid(format!(
-                "func_info {i}: instruction {insn} is out of order"
-            )));
-        }
-        before = Some(insn);
-        match btf.resolve(u32::from_ne_bytes([e, f, g, h])) {
-            Some(Type::Function { linkage, .. }) if *linkage == GLOBAL && insn != 0 => {
-                globals.push(insn);
-            }
-            Some(Type::Function { .. }) => {}
-            _ => return Err(invalid(format!("func_info {i}: its type is no function"))),
-        }
-    }
-    Ok((globals, Some(object)))
+    let funcs = Records {
+        what: "func_info",
+        addr: attr.func_info,
+        count: attr.func_info_cnt,
+        size: attr.func_info_rec_size,
+        told: offset_of!(ProgLoad, func_info_rec_size),
+    };
+    let lines = Records {
+        what: "line_info",
+        addr: attr.line_info,
+        count: attr.line_info_cnt,
+        size: attr.line_info_rec_size,
+        told: offset_of!(ProgLoad, line_info_rec_size),
+    };
+    Ok(TypeInfo {
+        btf,
+        funcs: funcs.read(call, FuncInfo::from_bytes)?,
+        lines: lines.read(call, LineInfo::from_bytes)?,
+    })
 }
 
-fn record_size(what: &str, count: u32, size: u32, least: u32) -> Result<()> {
-    let good = (least..=LONGEST_RECORD).contains(&size) && size.is_multiple_of(4);
-    if count == 0 || good {
-        return Ok(());
+/// Records that are read together.
+const AT_ONCE: usize = 4096;
+
+/// Records in the caller's memory.
+struct Records {
+    what: &'static str,
+    addr: u64,
+    count: u32,
+    /// Of one of the caller's.
+    size: u32,
+    /// Where that stands among the attributes.
+    told: usize,
+}
+
+impl Records {
+    /// E2BIG, and the size known here, where a record has more than zeros behind it.
+    fn read<M: UserMemory, R, const N: usize>(
+        &self,
+        call: &mut Call<'_, M>,
+        record: fn([u8; N]) -> R,
+    ) -> Result<Vec<R>> {
+        let (what, least) = (self.what, N as u32);
+        if self.count == 0 {
+            return Ok(Vec::new());
+        }
+        if !(least..=LONGEST_RECORD).contains(&self.size) || !self.size.is_multiple_of(4) {
+            return Err(invalid(format!(
+                "{what}_rec_size {}: expected {least} to {LONGEST_RECORD}, a multiple of 4",
+                self.size
+            )));
+        }
+        let mut records = Vec::new();
+        let mut at = self.addr;
+        let mut left = self.count as usize;
+        while left > 0 {
+            let bytes = call.read_vec(at, left.min(AT_ONCE) * self.size as usize)?;
+            for bytes in bytes.chunks_exact(self.size as usize) {
+                let Some((known, rest)) = bytes.split_first_chunk::<N>() else {
+                    return Err(invalid(format!("{what}: a record is cut off")));
+                };
+                if rest.iter().any(|&b| b != 0) {
+                    call.put(self.told, least);
+                    let text = format!("nonzero tailing record in {what}");
+                    return Err(refuse(errno::E2BIG, text));
+                }
+                records.push(record(*known));
+            }
+            at = at.wrapping_add(bytes.len() as u64);
+            left -= left.min(AT_ONCE);
+        }
+        Ok(records)
     }
-    Err(invalid(format!(
-        "{what}_rec_size {size}: expected {least} to {LONGEST_RECORD}, a multiple of 4"
-    )))
 }
 
 /// What a map's BTF says.

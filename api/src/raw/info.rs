@@ -107,6 +107,7 @@ fn prog_info<M: UserMemory>(
         xlated_prog_insns: asked.xlated_prog_insns,
         map_ids: asked.map_ids,
         load_time: known.loaded_at.as_nanos() as u64,
+        created_by_uid: known.uid,
         name: name(&known.name),
         _gpl_compatible: known.gpl.into(),
         run_time_ns: known.run_ns.load(Relaxed),
@@ -115,7 +116,7 @@ fn prog_info<M: UserMemory>(
         jited_prog_len: known.load.jited_len,
         xlated_prog_len: known.load.xlated_insns.saturating_mul(8),
         nr_map_ids: map_ids.len() as u32,
-        btf_id: known.btf.as_ref().map_or(0, |b| b.id),
+        btf_id: known.types.btf.as_ref().map_or(0, |b| b.id),
         jited_ksyms: asked.jited_ksyms,
         jited_func_lens: asked.jited_func_lens,
         prog_tags: asked.prog_tags,
@@ -134,6 +135,7 @@ fn prog_info<M: UserMemory>(
         map_ids.as_bytes(),
     )?;
     functions(call, &asked, program, &mut info)?;
+    types(call, &asked, program, &mut info)?;
     if asked.xlated_prog_len != 0 {
         let bytes = program.xlated()?;
         info.xlated_prog_len = bytes.len() as u32;
@@ -178,6 +180,26 @@ fn functions<M: UserMemory>(
     let (to, nr) = (asked.jited_func_lens, asked.nr_jited_func_lens);
     give(call, to, room(nr, 4), lens.as_bytes())?;
     give(call, asked.prog_tags, room(asked.nr_prog_tags, 8), &tags)
+}
+
+/// Type of each function, source lines, and the lines' machine code.
+fn types<M: UserMemory>(
+    call: &Call<'_, M>,
+    asked: &ProgInfo,
+    program: &ProgramCore,
+    info: &mut ProgInfo,
+) -> Result<()> {
+    let placed = program.placed_types()?;
+    info.nr_func_info = placed.funcs.len() as u32;
+    info.nr_line_info = placed.lines.len() as u32;
+    info.nr_jited_line_info = placed.addresses.len() as u32;
+    let funcs: Vec<u8> = placed.funcs.iter().flat_map(|f| f.to_bytes()).collect();
+    let lines: Vec<u8> = placed.lines.iter().flat_map(|l| l.to_bytes()).collect();
+    let room = |nr: u32, each: usize| nr as usize * each;
+    give(call, asked.func_info, room(asked.nr_func_info, 8), &funcs)?;
+    give(call, asked.line_info, room(asked.nr_line_info, 16), &lines)?;
+    let (to, nr) = (asked.jited_line_info, asked.nr_jited_line_info);
+    give(call, to, room(nr, 8), placed.addresses.as_bytes())
 }
 
 /// Copies as much as the caller has room for.

@@ -37,7 +37,7 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .ok_or_else(|| invalid(format!("there is no program type {}", attr.prog_type)))?;
     let name = name(&attr.prog_name)?;
     let log = Log::new(&attr)?;
-    let (globals, btf) = btf::global_functions(call, &attr)?;
+    let types = btf::type_info(call, &attr)?;
     let (fds, bind) = fd_array(call, &attr, &insns)?;
     let mut spec = ProgramSpec::new(prog_type, insns)
         .license(&license)
@@ -45,11 +45,10 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         .log_level(attr.log_level)
         .log_size(attr.log_size)
         .flags(attr.prog_flags)
-        .attach_type(attr.expected_attach_type)
-        .global_funcs(globals);
+        .attach_type(attr.expected_attach_type);
     spec.fd_array = fds;
     spec.bind = bind;
-    spec.btf = btf;
+    spec.types = types;
     if prog_type == ProgType::Flat {
         // No attach type: the field says how much memory every run brings.
         spec = spec

@@ -49,7 +49,7 @@ mod stream;
 mod test_run;
 mod tlv;
 
-pub(crate) use btf::{BtfObject, MapTypes};
+pub(crate) use btf::MapTypes;
 pub use legacy::{bpf_attrs, bpf_elem, map_attr, prog_attr};
 pub use memory::{Fault, OwnMemory, Space, UserMemory};
 

@@ -291,7 +291,7 @@ impl Verifier<'_> {
     }
 
     /// Memory of `size` bytes that the helper reads, or writes (`out`).
-    fn helper_memory(
+    pub fn helper_memory(
         &mut self,
         r: Named<'_>,
         size: i32,

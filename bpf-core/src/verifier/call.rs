@@ -1,16 +1,18 @@
 //! Jumps without a condition, calls and returns.
-use super::context;
+use super::args::TAIL_CALL;
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
 use super::precision::Weight;
 use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
+use super::{branch, context};
 use crate::insn::{Insn, op};
 use crate::program::ProgramDesc;
 use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
 use crate::uapi::{ProgType, attach_type, limits};
 use alloc::rc::Rc;
+use alloc::string::String;
 
 /// `bpf_for_each_map_elem`.
 pub(crate) const FOR_EACH_MAP_ELEM: u32 = 164;
@@ -41,7 +43,11 @@ impl Verifier<'_> {
                     );
                 }
                 self.call_helper(pc, i.imm as u32)?;
-                Ok(Next::To(pc + 1))
+                match i.imm as u32 {
+                    // What the other program returns, the function returns.
+                    TAIL_CALL => self.left_early(pc, Reg::UNKNOWN),
+                    _ => Ok(Next::To(pc + 1)),
+                }
             }
             op::EXIT => self.exit(pc),
             op::JCOND => self.may_goto(pc, i),
@@ -69,6 +75,10 @@ impl Verifier<'_> {
     fn call_function(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         let target = (pc as i64 + 1 + i64::from(i.imm)) as usize;
         let subprog = self.shape.starting_at(target).unwrap_or(0);
+        if self.types.is_global(subprog) {
+            self.call_global(subprog)?;
+            return Ok(Next::To(pc + 1));
+        }
         self.own_nodes(pc + 1);
         let mut st = self.st.clone();
         enter(&mut st, pc, subprog, None)?;
@@ -102,6 +112,10 @@ impl Verifier<'_> {
     fn exit(&mut self, pc: usize) -> Res<Next> {
         if self.st.frames.len() == 1 {
             self.no_resources("BPF_EXIT instruction in main prog")?;
+            if self.top().subprog != 0 {
+                self.check_global_result()?;
+                return Ok(Next::Done);
+            }
             let r0 = self.read(0)?;
             self.check_verdict(&r0)?;
             return Ok(Next::Done);
@@ -136,9 +150,6 @@ impl Verifier<'_> {
         let Some((least, most)) = verdicts(self.desc) else {
             return Ok(());
         };
-        if self.top().subprog != 0 {
-            return Ok(());
-        }
         if !r0.is_scalar() {
             let kind = r0.type_name();
             bail!(
@@ -223,25 +234,38 @@ impl Verifier<'_> {
 
     /// Nothing may be held where the program ends.
     pub fn no_resources(&self, what: &str) -> Res<()> {
+        if !self.st.refs.is_empty() {
+            let each = self.st.refs.iter().map(|r| {
+                alloc::format!("Unreleased reference id={} alloc_insn={}\n", r.id, r.insn)
+            });
+            let each: String = each.collect();
+            bail!(EINVAL, "{each}{what} would lead to reference leak");
+        }
         if self.st.lock.is_some() {
             bail!(
                 EINVAL,
                 "{what} cannot be used inside bpf_spin_lock-ed region"
             );
         }
-        if let Some(r) = self.st.refs.first() {
-            bail!(
-                EINVAL,
-                "Unreleased reference id={} alloc_insn={}",
-                r.id,
-                r.insn
-            );
-        }
         Ok(())
     }
 
-    /// `BPF_ABS` and `BPF_IND`.
-    pub fn legacy_packet_load(&mut self, i: &Insn) -> Res<()> {
+    /// Besides going on, the instruction may end the function with this result.
+    /// Where another program took over, the packet may be another one, too.
+    fn left_early(&mut self, pc: usize, r0: Reg) -> Res<Next> {
+        if self.st.frames.len() == 1 {
+            return Ok(Next::To(pc + 1));
+        }
+        self.push(self.st.clone(), pc + 1, pc, ENOMEM)?;
+        if r0.as_const().is_none() {
+            branch::for_each_reg(&mut self.st, Reg::is_any_packet, |r| *r = Reg::UNKNOWN);
+        }
+        self.set(0, r0);
+        self.exit(pc)
+    }
+
+    /// `BPF_ABS` and `BPF_IND`, which end the function with 0 where they fail.
+    pub fn legacy_packet_load(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         if !context::legacy_loads(self.desc.prog_type) {
             bail!(
                 EINVAL,
@@ -260,7 +284,7 @@ impl Verifier<'_> {
         let frame = self.frame();
         frame.regs[..6].fill(Reg::NOT_INIT);
         frame.regs[0] = Reg::UNKNOWN;
-        Ok(())
+        self.left_early(pc, Reg::constant(0))
     }
 }
 

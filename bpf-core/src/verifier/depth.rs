@@ -73,7 +73,11 @@ impl Walk<'_> {
 
     fn visit(&self, nr: usize, before: u32, frames: usize, seen: &mut [(u32, usize)]) -> Res<()> {
         if frames > limits::CALL_FRAMES {
-            bail!(E2BIG, "the call stack of {} frames is too deep !", frames);
+            bail!(
+                E2BIG,
+                "the call stack of {} frames is too deep !",
+                frames - 1
+            );
         }
         if nr != 0 && self.tail_calls.get(nr).copied().unwrap_or(false) && before >= 256 {
             bail!(

@@ -9,10 +9,11 @@ use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Frame, State};
 use super::structure::{self, Shape};
+use super::types::Types;
 use super::{Observer, Options, Spent, Stats};
 use crate::insn::{Insn, op};
 use crate::program::{MapDesc, MapTable, ProgramDesc};
-use crate::uapi::errno::{E2BIG, EACCES, EFAULT};
+use crate::uapi::errno::{E2BIG, EACCES, EFAULT, EINVAL};
 use crate::uapi::{ProgType, prog_flags};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -90,6 +91,7 @@ pub(crate) struct Verifier<'a> {
     pub opts: &'a Options<'a>,
     pub observer: Option<&'a mut dyn Observer>,
     pub shape: Shape,
+    pub types: Types<'a>,
     pub live: Vec<u16>,
     pub aux: Vec<Aux>,
     /// Maps that the program names, then templates of their inner maps.
@@ -118,6 +120,10 @@ pub(crate) struct Verifier<'a> {
     /// Per function: bytes of stack used.
     pub stack_depth: Vec<u32>,
     pub callbacks: Vec<bool>,
+    /// Global functions that some path calls.
+    pub called: Vec<bool>,
+    /// Functions after which packet pointers are stale.
+    pub changes_packet: Vec<bool>,
     pub has_tail_call: Vec<bool>,
     pub strict: bool,
 }
@@ -128,7 +134,7 @@ impl<'a> Verifier<'a> {
         table: &'a dyn MapTable,
         opts: &'a Options<'a>,
         observer: Option<&'a mut dyn Observer>,
-        shape: Shape,
+        (shape, types): (Shape, Types<'a>),
     ) -> Self {
         let functions = shape.starts.len();
         let mut v = Self {
@@ -145,15 +151,7 @@ impl<'a> Verifier<'a> {
             explored: alloc::vec![Vec::new(); desc.insns.len()],
             pending: Vec::new(),
             scalar_ids: Vec::new(),
-            st: State {
-                frames: alloc::vec![Rc::new(Frame::new(0, 0, 0))],
-                refs: Vec::new(),
-                lock: None,
-                parent: u32::MAX,
-                written: [u64::MAX; 8],
-                may_goto_depth: 0,
-                jumps: 0,
-            },
+            st: State::at_entry(0),
             pc: 0,
             came_from: 0,
             ids: 0,
@@ -165,11 +163,15 @@ impl<'a> Verifier<'a> {
             log: Log::new(opts.log_level),
             stack_depth: alloc::vec![0; functions],
             callbacks: alloc::vec![false; functions],
+            called: alloc::vec![false; functions],
+            changes_packet: Vec::new(),
             has_tail_call: alloc::vec![false; functions],
             strict: desc.flags & prog_flags::STRICT_ALIGNMENT != 0
                 && desc.flags & prog_flags::ANY_ALIGNMENT == 0,
             shape,
+            types,
         };
+        v.changes_packet = v.packet_changers();
         if v.observer.is_some() {
             v.nodes.all_precise();
         }
@@ -297,7 +299,9 @@ impl<'a> Verifier<'a> {
             super::observe(o, pc, &self.st, self.live[pc]);
         }
         let next = self.step(pc, insn)?;
-        self.log_effect(insn);
+        if let Next::To(to) = next {
+            self.log_effect(insn, to);
+        }
         Ok(next)
     }
 
@@ -311,7 +315,7 @@ impl<'a> Verifier<'a> {
                 self.aux[pc + 1].seen = true;
                 return Ok(Next::To(pc + 2));
             }
-            op::LD => self.legacy_packet_load(i)?,
+            op::LD => return self.legacy_packet_load(pc, i),
             _ => return self.jump_class(pc, i),
         }
         Ok(Next::To(pc + 1))
@@ -399,10 +403,12 @@ impl<'a> Verifier<'a> {
         let reg = match i.src {
             0 => Reg::constant(u64::from(i.imm as u32) | (u64::from(high) << 32)),
             op::PSEUDO_FUNC => {
-                let nr = self
-                    .shape
-                    .starting_at((pc as i64 + i64::from(i.imm) + 1) as usize);
-                Reg::pointer_to(Kind::Func, nr.unwrap_or(0) as i32)
+                let entry = (pc as i64 + i64::from(i.imm) + 1) as usize;
+                let nr = self.shape.starting_at(entry).unwrap_or(0);
+                if !self.types.may_be_callback(nr) {
+                    bail!(EINVAL, "callback function not static");
+                }
+                Reg::pointer_to(Kind::Func, nr as i32)
             }
             kind => {
                 let Some(map) = self.aux[pc].map else {

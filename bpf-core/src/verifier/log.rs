@@ -5,6 +5,7 @@ use super::state::{Byte, Slot, State};
 use super::{live, log_level};
 use crate::disasm;
 use crate::insn::Insn;
+use crate::program::LineInfo;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
@@ -18,6 +19,8 @@ pub(crate) struct Log {
     before: alloc::vec::Vec<Slot>,
     /// The whole state is due.
     whole: bool,
+    /// The source line shown last.
+    source: Option<LineInfo>,
 }
 
 impl Log {
@@ -30,6 +33,7 @@ impl Log {
             line_start: 0,
             before,
             whole: true,
+            source: None,
         }
     }
 
@@ -64,6 +68,12 @@ impl Log {
         }
     }
 
+    /// Another function is about to be followed on its own.
+    pub fn begin(&mut self) {
+        self.whole = true;
+        self.source = None;
+    }
+
     fn close(&mut self) {
         if core::mem::take(&mut self.open) {
             self.text.push('\n');
@@ -84,6 +94,7 @@ impl Verifier<'_> {
             let state = state_text(&self.st);
             let _ = writeln!(self.log.text, "{pc}: {state}");
         }
+        self.log_source(pc);
         self.log.line_start = self.log.text.len();
         let text = disasm_line(i, self.desc.insns.get(pc + 1));
         let _ = write!(self.log.text, "{pc}: ({:02x}) {text}", i.opcode);
@@ -94,8 +105,23 @@ impl Verifier<'_> {
             .extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
     }
 
-    pub(super) fn log_effect(&mut self, i: &Insn) {
-        if !self.log.open {
+    /// The source line, where it is another than before.
+    fn log_source(&mut self, pc: usize) {
+        let Some(line) = self.types.line_of(pc) else {
+            return;
+        };
+        let same = |l: LineInfo| l == *line || (l.file == line.file && l.line() == line.line());
+        if !self.log.source.is_some_and(same) {
+            let text = self.types.line_text(line);
+            let _ = writeln!(self.log.text, "; {text}");
+            self.log.source = Some(*line);
+        }
+    }
+
+    /// What changed, behind the instruction; on a line of its own where something
+    /// else was said meanwhile.
+    pub(super) fn log_effect(&mut self, i: &Insn, next: usize) {
+        if !self.log.insns() {
             return;
         }
         let (used, defined) = live::effect(i);
@@ -113,6 +139,10 @@ impl Verifier<'_> {
             }
         }
         if text.is_empty() {
+            return;
+        }
+        if !core::mem::replace(&mut self.log.open, true) {
+            let _ = write!(self.log.text, "{next}:{text}");
             return;
         }
         let width = self.log.text.len() - self.log.line_start;

@@ -12,14 +12,13 @@
 //! | `alu`, `branch`, `memory`, `region`, `stack` | instructions: what they require and do |
 //! | `context`, `fields`, `struct_map` | structures whose fields have rules of their own |
 //! | `call`, `args`, `special`, `compat`, `format` | functions, callbacks, helper calls |
+//! | `types`, `signature`, `global` | what BTF says: source lines, global functions |
 //! | `prune`, `cover`, `precision`, `live` | when one state covers another |
 //! | `depth`, `rewrite` | stack use of calls; the program without dead code |
 //! | `log` | the kernel's log |
 //!
-//! Differences from Linux, on purpose: global functions are followed at each
-//! call like static ones (at least as strict in what may happen, not in what
-//! may be passed); callbacks need no BTF; pointers to the kernel's own structures
-//! may be held and compared, not followed.
+//! Differences from Linux, on purpose: callbacks need no BTF; pointers to the kernel's
+//! own structures may be held and compared, not followed.
 pub mod domain;
 
 use crate::program::{MapTable, Program, ProgramDesc};
@@ -38,6 +37,7 @@ mod depth;
 mod engine;
 mod fields;
 mod format;
+mod global;
 mod live;
 mod log;
 mod maps;
@@ -49,6 +49,7 @@ mod reg;
 mod region;
 mod reject;
 mod rewrite;
+mod signature;
 mod special;
 mod stack;
 mod state;
@@ -56,6 +57,7 @@ mod struct_map;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod types;
 mod unverified;
 
 pub use unverified::unverified;
@@ -225,11 +227,11 @@ pub fn verify_observed<'a>(
             log: log.text,
         }
     };
-    let shape = match supported(desc).and_then(|()| shape(desc)) {
-        Ok(s) => s,
+    let prepared = match supported(desc).and_then(|()| prepare(desc)) {
+        Ok(p) => p,
         Err(r) => return early(r),
     };
-    let mut v = engine::Verifier::new(desc, maps, opts, observer, shape);
+    let mut v = engine::Verifier::new(desc, maps, opts, observer, prepared);
     let mut verdict = judge(&mut v);
     if let Err(r) = &mut verdict {
         v.log.line(&r.reason);
@@ -252,12 +254,12 @@ pub fn verify_observed<'a>(
     }
 }
 
-fn shape(desc: &ProgramDesc<'_>) -> reject::Res<structure::Shape> {
+/// What is known before any path is followed: functions and their types.
+fn prepare<'a>(desc: &ProgramDesc<'a>) -> reject::Res<(structure::Shape, types::Types<'a>)> {
+    let mut types = types::Types::read(desc.types)?;
     let shape = structure::shape(desc.insns)?;
-    if desc.global_funcs.is_empty() {
-        structure::no_abnormal_returns(desc.insns, &shape)?;
-    }
-    Ok(shape)
+    types.fit(desc.insns, &shape)?;
+    Ok((shape, types))
 }
 
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
@@ -293,6 +295,7 @@ fn judge(v: &mut engine::Verifier<'_>) -> reject::Res<Program> {
     structure::no_middle(v.desc.insns, &v.shape)?;
     cfg::all_reachable(v.desc.insns)?;
     v.explore()?;
+    v.explore_globals()?;
     let calls = depth::call_graph(v.desc.insns, &v.shape);
     let tail_calls = depth::with_tail_call(v.desc.insns, &v.shape);
     depth::Walk {

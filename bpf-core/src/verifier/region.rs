@@ -69,17 +69,17 @@ impl Verifier<'_> {
     /// Whether programs may read or write this map's values.
     pub fn map_may(&self, r: Named<'_>, off: i32, size: i32, write: bool) -> Res<()> {
         let m = self.map_of(r.reg);
-        let (key, val, nr) = (m.key_size, m.value_size, r.nr);
+        let val = m.value_size;
         if write && read_only(m) {
             bail!(
                 EACCES,
-                "write into map forbidden, value_size={val} off={off} size={size} R{nr} key_size={key}"
+                "write into map forbidden, value_size={val} off={off} size={size}"
             );
         }
         if !write && m.flags & map_flags::WRONLY_PROG != 0 {
             bail!(
                 EACCES,
-                "read from map forbidden, value_size={val} off={off} size={size} R{nr} key_size={key}"
+                "read from map forbidden, value_size={val} off={off} size={size}"
             );
         }
         Ok(())

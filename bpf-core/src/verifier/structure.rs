@@ -57,7 +57,7 @@ pub(crate) fn is_tail_call(i: &Insn) -> bool {
 }
 
 /// Whether this is a legacy packet load, which ends the program where it fails.
-fn is_packet_load(i: &Insn) -> bool {
+pub(crate) fn is_packet_load(i: &Insn) -> bool {
     i.class() == op::LD && matches!(i.opcode & 0xe0, op::ABS | op::IND)
 }
 

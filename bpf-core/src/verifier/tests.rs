@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::asm::assemble;
-use crate::program::{FlatMemory, MapDesc};
+use crate::program::{FlatMemory, MapDesc, TypeInfo};
 use crate::uapi::{MapType, ProgType};
 use std::format;
 
@@ -41,7 +41,7 @@ fn outcome(prog_type: ProgType, text: &str, insn_budget: u32, log_level: u32) ->
         flags: 0,
         gpl: true,
         flat: FlatMemory::default(),
-        global_funcs: &[],
+        types: TypeInfo::default(),
     };
     let opts = Options {
         log_level,

@@ -7,7 +7,7 @@ pub mod random;
 use bpf_core::asm::assemble;
 use bpf_core::insn::Insn;
 use bpf_core::interp::hosted::Hosted;
-use bpf_core::program::{FlatMemory, Program, ProgramDesc};
+use bpf_core::program::{FlatMemory, Program, ProgramDesc, TypeInfo};
 use bpf_core::uapi::ProgType;
 use bpf_core::verifier::{Options, Reject, verify};
 
@@ -161,7 +161,7 @@ pub fn verified(insns: &[Insn], memory: usize, packet: bool) -> Result<Program, 
             min: length,
             max: length,
         },
-        global_funcs: &[],
+        types: TypeInfo::default(),
     };
     let options = Options {
         log_level: 0,

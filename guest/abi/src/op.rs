@@ -20,7 +20,8 @@ pub mod code {
     pub const RUN_BATCH: u32 = 4;
     /// arg: program handle, offset of a buffer, its length, what
     /// (0 xlated instructions, 1 machine code, 2 a `u32` for each instruction and
-    /// the end: the offset of its machine code); val: full length.
+    /// the end: the offset of its machine code, 3 a `u32` for each instruction: its
+    /// index as loaded); val: full length.
     pub const PROG_DUMP: u32 = 5;
     /// arg: offset of a [`MapRecord`](super::MapRecord); val: handle.
     pub const MAP_CREATE: u32 = 16;
@@ -243,10 +244,18 @@ pub struct LoadRecord {
     pub license: [u8; 128],
     /// In: name, zero padded.
     pub name: [u8; 16],
-    /// In: offset of `u32` first instructions of global functions.
-    pub global_funcs: u64,
-    /// In: how many.
-    pub global_func_cnt: u32,
+    /// In: offset of the BTF blob.
+    pub btf: u64,
+    /// In: offset of `struct bpf_func_info`s, 8 bytes each.
+    pub func_info: u64,
+    /// In: offset of `struct bpf_line_info`s, 16 bytes each.
+    pub line_info: u64,
+    /// In: length of the BTF blob, 0 where there is none.
+    pub btf_len: u32,
+    /// In: how many functions have types.
+    pub func_info_cnt: u32,
+    /// In: how many source lines.
+    pub line_info_cnt: u32,
     /// In: most instructions to process (0: the kernel's million).
     pub insn_budget: u32,
     /// Out: handle.

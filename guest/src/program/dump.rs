@@ -3,8 +3,9 @@ use crate::dispatch::{Answer, Call};
 use alloc::vec::Vec;
 use bpf_core::uapi::errno;
 
-/// `PROG_DUMP`: instructions after rewriting (0), machine code (1) or where in
-/// that the instructions' code begins (2), as far as they fit.
+/// `PROG_DUMP`: instructions after rewriting (0), machine code (1), where in that
+/// the instructions' code begins (2) or which instruction of the program as loaded
+/// each is (3), as far as they fit.
 pub fn dump(c: &Call<'_>) -> Answer {
     let [handle, off, len, what, ..] = c.arg;
     let prog = c.rt.objects.prog(handle as u32).ok_or(errno::EBADF)?;
@@ -18,6 +19,12 @@ pub fn dump(c: &Call<'_>) -> Answer {
         1 => crate::memory::bytes(prog.span().addr, prog.span().len).to_vec(),
         2 => prog
             .offsets()
+            .iter()
+            .flat_map(|at| at.to_le_bytes())
+            .collect(),
+        3 => prog
+            .program
+            .origin
             .iter()
             .flat_map(|at| at.to_le_bytes())
             .collect(),

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bpf_core::insn::Insn;
 use bpf_core::jit::{self, JitError};
-use bpf_core::program::{FlatMemory, Program, ProgramDesc};
+use bpf_core::program::{FlatMemory, FuncInfo, LineInfo, Program, ProgramDesc, TypeInfo};
 use bpf_core::uapi::{ProgType, errno, limits};
 use bpf_core::verifier::{self, Options, Outcome, Reject, Spent, Stats};
 use bpfvisor_abi::boot::boot_flags;
@@ -114,17 +114,46 @@ fn instructions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<Insn>, Reject> {
     Ok(slots.iter().map(|s| Insn::from_bytes(*s)).collect())
 }
 
-fn global_functions(rt: &Runtime, rec: &LoadRecord) -> Result<Vec<u32>, Reject> {
-    let bytes = rt
-        .shared
-        .bytes(rec.global_funcs, u64::from(rec.global_func_cnt) * 4);
-    let bytes = bytes.ok_or_else(|| refuse(errno::EFAULT, "the function list lies outside"))?;
-    Ok(bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| u32::from_le_bytes(*b))
-        .collect())
+/// The program's types, as the host wrote them.
+#[derive(Default)]
+struct Types {
+    btf: Vec<u8>,
+    funcs: Vec<FuncInfo>,
+    lines: Vec<LineInfo>,
+}
+
+impl Types {
+    fn read(rt: &Runtime, rec: &LoadRecord) -> Result<Self, Reject> {
+        let len = |count: u32, each: usize| u64::from(count) * each as u64;
+        let (funcs, lines) = (
+            len(rec.func_info_cnt, FuncInfo::SIZE),
+            len(rec.line_info_cnt, LineInfo::SIZE),
+        );
+        // The verifier's index of types takes no more than these do.
+        let most = u64::from(rec.btf_len) * 2 + funcs + lines;
+        headroom(usize::try_from(most).unwrap_or(usize::MAX))
+            .map_err(|_| refuse(errno::ENOMEM, "the VM's heap has no room for the types"))?;
+        let read = |at: u64, len: u64| {
+            let bytes = rt.shared.bytes(at, len);
+            bytes.ok_or_else(|| refuse(errno::EFAULT, "the types lie outside"))
+        };
+        let (funcs, lines) = (read(rec.func_info, funcs)?, read(rec.line_info, lines)?);
+        let funcs = funcs.as_chunks().0.iter().map(|r| FuncInfo::from_bytes(*r));
+        let lines = lines.as_chunks().0.iter().map(|r| LineInfo::from_bytes(*r));
+        Ok(Self {
+            btf: read(rec.btf, rec.btf_len.into())?.to_vec(),
+            funcs: funcs.collect(),
+            lines: lines.collect(),
+        })
+    }
+
+    fn info(&self) -> TypeInfo<'_> {
+        TypeInfo {
+            btf: &self.btf,
+            funcs: &self.funcs,
+            lines: &self.lines,
+        }
+    }
 }
 
 /// Looks at the budgets before memory counts among them, and how many there are
@@ -151,7 +180,7 @@ fn judge(
             log: String::new(),
         }
     } else {
-        let global_funcs = global_functions(rt, rec)?;
+        let types = Types::read(rt, rec)?;
         let desc = ProgramDesc {
             insns,
             prog_type,
@@ -162,7 +191,7 @@ fn judge(
                 min: rec.flat_min,
                 max: rec.flat_max,
             },
-            global_funcs: &global_funcs,
+            types: types.info(),
         };
         let late = || budget != 0 && rt.clock.now().wrapping_sub(start) > budget;
         let looks = Cell::new(0u32);

@@ -12,7 +12,7 @@
 //! verdicts differ or there is a hole.
 
 use bpf_core::disasm::listing;
-use bpf_core::program::{FlatMemory, ProgramDesc};
+use bpf_core::program::{FlatMemory, ProgramDesc, TypeInfo};
 use bpfvisor_tests::generate::{Kind, Sample, generate};
 use bpfvisor_tests::oracle::{Agreement, Referee, Verdict, minimise, mirror_maps, soundness};
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ fn look_for_holes(args: &Args) -> bool {
             flags: 0,
             gpl: true,
             flat: FlatMemory::default(),
-            global_funcs: &[],
+            types: TypeInfo::default(),
         };
         let outcome = soundness::examine(&desc, &maps, 6, seed);
         ran += u64::from(outcome.ran);

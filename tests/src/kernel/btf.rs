@@ -68,6 +68,73 @@ pub fn locked_pair() -> Vec<u8> {
     blob(&types, strings)
 }
 
+/// A blob in the making.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    types: Vec<u32>,
+    strings: Vec<u8>,
+    count: u32,
+}
+
+impl Default for Blob {
+    fn default() -> Self {
+        Self {
+            types: Vec::new(),
+            strings: vec![0],
+            count: 0,
+        }
+    }
+}
+
+impl Blob {
+    /// Offset of a string; that of the empty one is 0.
+    pub fn string(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let at = self.strings.len() as u32;
+        self.strings.extend(text.bytes().chain([0]));
+        at
+    }
+
+    /// A type of these words; its id.
+    pub fn add(&mut self, name: &str, info: u32, size_or_type: u32, extra: &[u32]) -> u32 {
+        let name = self.string(name);
+        self.types.extend([name, info, size_or_type]);
+        self.types.extend(extra);
+        self.count += 1;
+        self.count
+    }
+
+    /// A signed integer.
+    pub fn int(&mut self, name: &str, bytes: u32) -> u32 {
+        self.add(name, 1 << 24, bytes, &[(1 << 24) | (bytes * 8)])
+    }
+
+    /// A structure of members with their types and offsets in bits.
+    pub fn structure(&mut self, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let mut words = Vec::new();
+        for &(name, of, offset) in members {
+            words.extend([self.string(name), of, offset]);
+        }
+        self.add(name, (4 << 24) | members.len() as u32, size, &words)
+    }
+
+    /// The prototype of a function.
+    pub fn proto(&mut self, returned: u32, params: &[u32]) -> u32 {
+        let mut words = Vec::new();
+        for &of in params {
+            words.extend([self.string("p"), of]);
+        }
+        self.add("", (13 << 24) | params.len() as u32, returned, &words)
+    }
+
+    /// The whole.
+    pub fn bytes(&self) -> Vec<u8> {
+        blob(&self.types, &self.strings)
+    }
+}
+
 fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
     let (type_len, header_len) = (types.len() as u32 * 4, 24);
     let magic = 0xeb9f | 1 << 16;

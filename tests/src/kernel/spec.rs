@@ -73,6 +73,8 @@ pub struct ProgSpec<'a> {
     pub fd_array: &'a [i32],
     /// BTF, and for each function its first instruction and its type there.
     pub btf: Option<(BorrowedFd<'a>, &'a [[u32; 2]])>,
+    /// `line_info`, where there is BTF.
+    pub lines: &'a [[u32; 4]],
 }
 
 impl<'a> ProgSpec<'a> {
@@ -88,6 +90,7 @@ impl<'a> ProgSpec<'a> {
             log_size: 1 << 22,
             fd_array: &[],
             btf: None,
+            lines: &[],
         }
     }
 

@@ -366,9 +366,12 @@ impl Prog {
             attr.func_info_rec_size = 8;
             attr.func_info = functions.as_ptr() as u64;
             attr.func_info_cnt = functions.len() as u32;
+            attr.line_info_rec_size = 16;
+            attr.line_info = spec.lines.as_ptr() as u64;
+            attr.line_info_cnt = spec.lines.len() as u32;
         }
         let begin = std::time::Instant::now();
-        // SAFETY: instructions, license (zero-terminated), function types and log
+        // SAFETY: instructions, license (zero-terminated), types, lines and log
         // live here or with the caller, with the lengths given. The kernel only reads `fd_array`, by its checked
         // copy routine: past the slice it finds other numbers or EFAULT, and
         // nothing of ours is written.

@@ -4,7 +4,7 @@ use super::Agreement;
 use crate::generate::{MAPS, Sample};
 use crate::kernel::{self, Btf, Map, Prog, ProgSpec};
 use bpf_core::insn::{Insn, op};
-use bpf_core::program::{FlatMemory, MapDesc, MapTable, ProgramDesc};
+use bpf_core::program::{FlatMemory, MapDesc, MapTable, ProgramDesc, TypeInfo};
 use bpf_core::uapi::ProgType;
 use bpf_core::verifier::{self, Options, Outcome};
 use std::os::fd::{AsFd, AsRawFd};
@@ -132,7 +132,7 @@ pub fn verify(sample: &Sample) -> Outcome {
         flags: 0,
         gpl: true,
         flat: FlatMemory::default(),
-        global_funcs: &[],
+        types: TypeInfo::default(),
     };
     let begin = Instant::now();
     let late = || begin.elapsed() > Duration::from_secs(5);
@@ -151,7 +151,7 @@ pub(crate) fn takes_function(insn: &Insn) -> bool {
 }
 
 /// The first instruction of every function, with its type.
-pub(crate) fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
+pub fn functions(insns: &[Insn]) -> Vec<[u32; 2]> {
     let called = |insn: &Insn| {
         let call = insn.opcode == op::JMP | op::CALL && insn.src == op::PSEUDO_CALL;
         call || takes_function(insn)

@@ -9,7 +9,7 @@ use super::world::{Bases, World};
 use crate::generate::Rng;
 use bpf_core::insn::{Insn, Reg, Size};
 use bpf_core::interp::{self, Observer, Runtime, TrapKind};
-use bpf_core::program::{FlatMemory, MapDesc, MapTable, Program, ProgramDesc};
+use bpf_core::program::{FlatMemory, MapDesc, MapTable, Program, ProgramDesc, TypeInfo};
 use bpf_core::uapi::ProgType;
 use bpf_core::verifier::{self, RegView, View};
 use std::cell::RefCell;
@@ -93,7 +93,7 @@ pub fn confuse(believed: &[Insn], real: &[Insn], maps: &[MapDesc], seed: u64) ->
         flags: 0,
         gpl: true,
         flat: FlatMemory::default(),
-        global_funcs: &[],
+        types: TypeInfo::default(),
     };
     let options = verifier::Options {
         log_level: 0,

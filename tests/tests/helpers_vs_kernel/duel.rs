@@ -4,7 +4,7 @@
 use bpf_core::asm::assemble;
 use bpf_core::insn::{Insn, op};
 use bpf_core::uapi::{MapType, ProgType, errno, map_flags, sk_buff, xdp_md};
-use bpfvisor::{MapSpec, ProgramSpec, TestRun, Vm};
+use bpfvisor::{FuncInfo, MapSpec, ProgramSpec, TestRun, Vm};
 use bpfvisor_tests::kernel;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -165,15 +165,14 @@ impl Side {
                 })
             }
             Self::Ours(_, vm) => {
-                // That the main function is global says that there is BTF.
-                let main = if functions(insns).is_empty() {
-                    vec![]
-                } else {
-                    vec![0]
-                };
-                let spec = ProgramSpec::new(prog_type, insns)
-                    .license("GPL")
-                    .global_funcs(main);
+                let btf = vm.load_btf(&kernel::btf::functions()).unwrap();
+                let types = functions(insns).into_iter();
+                let types = types.map(|[insn, type_id]| FuncInfo { insn, type_id });
+                let spec = ProgramSpec::new(prog_type, insns).license("GPL").types(
+                    &btf,
+                    types.collect(),
+                    Vec::new(),
+                );
                 vm.load(spec).map(AnyProg::Ours).map_err(|e| e.to_string())
             }
         }

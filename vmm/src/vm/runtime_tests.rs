@@ -8,6 +8,7 @@ use bpfvisor_abi::op::LoadRecord;
 use zerocopy::FromZeros;
 
 use super::*;
+use crate::TypeInfo;
 use crate::fault::Cause;
 
 const XDP: u32 = 6;
@@ -38,7 +39,7 @@ fn load(vm: &Vm, insns: &[[u8; 8]]) -> Result<Loaded, LoadError> {
     vm.load(LoadRequest {
         record,
         insns: insns.as_flattened(),
-        global_funcs: &[],
+        types: TypeInfo::default(),
         maps: vec![],
         note: Vec::new(),
         log_len: 4096,
