@@ -66,10 +66,7 @@ impl Verifier<'_> {
 
     fn enter_global(&mut self, subprog: usize) -> Res<()> {
         let signature = self.types.signature(subprog, self.desc)?;
-        self.checkpoints.clear();
-        for list in &mut self.explored {
-            list.clear();
-        }
+        // States of other functions stay where they are: none covers one of this.
         self.st = State::at_entry(subprog);
         self.pc = self.shape.starts[subprog];
         self.came_from = self.pc;
