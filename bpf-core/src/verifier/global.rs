@@ -182,7 +182,8 @@ impl Verifier<'_> {
         let mut own = alloc::vec![false; self.shape.starts.len()];
         for (at, i) in self.desc.insns.iter().enumerate() {
             let call = i.opcode == op::JMP | op::CALL && i.src == 0;
-            let changes = call && helper::proto(i.imm as u32).is_some_and(|p| p.changes_packet);
+            let proto = helper::proto(i.imm as u32, self.desc.prog_type);
+            let changes = call && proto.is_some_and(|p| p.changes_packet);
             if (changes || structure::is_tail_call(i))
                 && let Some(o) = own.get_mut(self.shape.subprog_of(at))
             {

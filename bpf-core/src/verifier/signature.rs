@@ -224,7 +224,8 @@ impl Reader<'_, '_> {
         match context_name(self.prog_type) {
             Some("__sk_buff") => matches!(name, "__sk_buff" | "sk_buff"),
             Some("xdp_md") => matches!(name, "xdp_md" | "xdp_buff"),
-            _ => false,
+            Some(context) => name == context,
+            None => false,
         }
     }
 
@@ -233,12 +234,15 @@ impl Reader<'_, '_> {
         let Some((id, t)) = to else {
             bail!(EINVAL, "arg#{nr} type doesn't have a name");
         };
-        let Some(context) = context_name(self.prog_type) else {
+        if self.prog_type == ProgType::Flat {
             bail!(EINVAL, "arg#{nr}: programs of this type have no context");
-        };
+        }
         if *id == 0 {
             return Ok(()); // void *
         }
+        let Some(context) = context_name(self.prog_type) else {
+            bail!(EINVAL, "arg#{nr} should be void pointer");
+        };
         let name = self.btf.text(t.name);
         if name.is_empty() {
             bail!(EINVAL, "arg#{nr} type doesn't have a name");
@@ -257,11 +261,25 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The structure that programs get as their context.
+/// The structure that programs get as their context, where it has a name.
 fn context_name(prog_type: ProgType) -> Option<&'static str> {
-    match prog_type {
-        ProgType::Flat => None,
-        ProgType::Xdp => Some("xdp_md"),
-        _ => Some("__sk_buff"),
-    }
+    use ProgType::*;
+    Some(match prog_type {
+        Xdp => "xdp_md",
+        SocketFilter | SchedCls | SchedAct | CgroupSkb | SkSkb | FlowDissector => "__sk_buff",
+        LwtIn | LwtOut | LwtXmit | LwtSeg6local => "__sk_buff",
+        CgroupSock => "bpf_sock",
+        CgroupSockAddr => "bpf_sock_addr",
+        CgroupDevice => "bpf_cgroup_dev_ctx",
+        CgroupSysctl => "bpf_sysctl",
+        CgroupSockopt => "bpf_sockopt",
+        SockOps => "bpf_sock_ops",
+        SkMsg => "sk_msg_md",
+        SkReuseport => "sk_reuseport_md",
+        SkLookup => "bpf_sk_lookup",
+        PerfEvent => "bpf_perf_event_data",
+        RawTracepoint => "bpf_raw_tracepoint_args",
+        Kprobe => "pt_regs",
+        _ => return None,
+    })
 }

@@ -452,7 +452,7 @@ fn ours(prog_type: ProgType, insns: &[Insn], types: TypeInfo<'_>) -> Outcome {
     let options = Options {
         log_level: 2,
         insn_budget: 100_000,
-        out_of_time: &|| false,
+        spent: &|| None,
     };
     verify(&desc, &Maps::new(), &options)
 }
