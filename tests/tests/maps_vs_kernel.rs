@@ -28,9 +28,12 @@ mod rings;
 #[path = "maps_vs_kernel/together.rs"]
 mod together;
 
-use bpf_core::uapi::{MapType, errno, map_flags};
+use bpf_core::uapi::{MapType, ProgType, errno, map_flags};
+use bpfvisor::{MapSpec, ProgramSpec};
 use bpfvisor_tests::generate::Rng;
+use bpfvisor_tests::kernel;
 use pair::{Op, Pair, Shape, vm};
+use std::os::fd::AsRawFd;
 
 /// Keys and values that a sequence uses.
 fn key(rng: &mut Rng, shape: &Shape) -> Vec<u8> {
@@ -109,9 +112,15 @@ fn shape(map_type: MapType, key: u32, value: u32, max: u32, flags: u32) -> Shape
 
 #[test]
 fn hash_tables() {
-    for (i, (key, value, flags)) in [(4, 8, 0), (1, 3, 1), (13, 21, 0), (8, 40, 1)]
-        .into_iter()
-        .enumerate()
+    for (i, (key, value, flags)) in [
+        (4, 8, 0),
+        (1, 3, 1),
+        (13, 21, 0),
+        (8, 40, 1),
+        (64, 70, map_flags::ZERO_SEED),
+    ]
+    .into_iter()
+    .enumerate()
     {
         sequence(shape(MapType::Hash, key, value, 9, flags), i as u64, 400);
     }
@@ -119,8 +128,10 @@ fn hash_tables() {
 
 #[test]
 fn lru_hash_tables_below_their_capacity() {
-    for (t, seed) in [(MapType::LruHash, 1), (MapType::LruPercpuHash, 2)] {
-        sequence(shape(t, 4, 8, 4096, 0), seed, 400);
+    for (seed, flags) in [(1, 0), (2, map_flags::NO_COMMON_LRU)] {
+        for t in [MapType::LruHash, MapType::LruPercpuHash] {
+            sequence(shape(t, 4, 8, 4096, flags), seed, 300);
+        }
     }
 }
 
@@ -163,24 +174,81 @@ fn queues_and_stacks() {
     }
 }
 
+/// Types whose maps may be for reading or writing only.
+const DIRECTED: [(MapType, u32, u32); 9] = [
+    (MapType::Hash, 4, 0),
+    (MapType::Hash, 4, map_flags::NO_PREALLOC),
+    (MapType::LruHash, 4, 0),
+    (MapType::PercpuHash, 4, 0),
+    (MapType::Array, 4, 0),
+    (MapType::PercpuArray, 4, 0),
+    (MapType::LpmTrie, 8, map_flags::NO_PREALLOC),
+    (MapType::Queue, 0, 0),
+    (MapType::Stack, 0, 0),
+];
+
 #[test]
 fn maps_of_one_direction() {
+    let vm = vm();
     for flags in [map_flags::RDONLY, map_flags::WRONLY] {
-        for t in [MapType::Hash, MapType::Array] {
-            let vm = vm();
-            let pair = Pair::new(&vm, shape(t, 4, 8, 4, flags));
-            let (k, v) = (vec![0; 4], vec![1; 8]);
-            for op in [
+        for (t, key, more) in DIRECTED {
+            // LRU maps with room for all throw nothing away.
+            let max = if t == MapType::LruHash { 4096 } else { 4 };
+            let pair = Pair::new(&vm, shape(t, key, 8, max, flags | more));
+            let (k, v) = (vec![0; key as usize], vec![1; 8]);
+            let mut ops = vec![
                 Op::Update(k.clone(), v.clone(), 0),
-                Op::ProgUpdate(k.clone(), v.clone(), 0),
                 Op::Lookup(k.clone()),
                 Op::NextKey(k.clone()),
                 Op::Take(k.clone()),
-                Op::ProgLookup(k.clone()),
-                Op::UpdateBatch(vec![(k.clone(), v)]),
-                Op::Delete(k),
-            ] {
+                Op::UpdateBatch(vec![(k.clone(), v.clone())]),
+                Op::Delete(k.clone()),
+            ];
+            ops.extend(match key {
+                0 => [Op::ProgPush(v, 0), Op::ProgPeek, Op::ProgPop],
+                _ => [
+                    Op::ProgLookup(k.clone()),
+                    Op::ProgUpdate(k.clone(), v, 0),
+                    Op::ProgDelete(k),
+                ],
+            });
+            for op in ops {
                 pair.check(&op, 0);
+            }
+        }
+    }
+}
+
+/// Which helpers programs may use on a map that they may only read or write.
+#[test]
+fn maps_of_one_direction_for_programs() {
+    kernel::require().unwrap();
+    let vm = vm();
+    let both = map_flags::RDONLY_PROG | map_flags::WRONLY_PROG;
+    for flags in [map_flags::RDONLY_PROG, map_flags::WRONLY_PROG, both] {
+        for (t, key, more) in DIRECTED {
+            let spec = kernel::MapSpec::new(t, key, 8, 4096).flags(flags | more);
+            let theirs = kernel::Map::create(&spec);
+            let ours = vm.create_map(MapSpec::new("m", t, key, 8, 4096).flags(flags | more));
+            let what = format!("{t:?} {more:#x} {flags:#x}");
+            let (Ok(ours), Ok(theirs)) = (&ours, &theirs) else {
+                let ours = ours.map(drop).map_err(|e| e.errno());
+                assert_eq!(ours, theirs.map(drop).map_err(|e| e.errno), "{what}");
+                continue;
+            };
+            let io = vm.create_map(MapSpec::array("io", 160, 1)).unwrap();
+            let their_io = kernel::MapSpec::new(MapType::Array, 4, 160, 1);
+            let their_io = kernel::Map::create(&their_io).unwrap();
+            for helper in if key == 0 { [87, 88, 89] } else { [1, 2, 3] } {
+                let a = pair::program(helper, 8, ours.as_raw_fd(), io.as_raw_fd());
+                let b = pair::program(helper, 8, theirs.as_raw_fd(), their_io.as_raw_fd());
+                let a = vm.load(ProgramSpec::xdp(a));
+                let b = kernel::Prog::load(&kernel::ProgSpec::new(ProgType::Xdp, &b));
+                assert_eq!(
+                    a.map(drop).map_err(|e| e.errno()),
+                    b.map(drop).map_err(|r| r.error.errno),
+                    "{what}, helper {helper}: ours, the kernel's"
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A map of ours and one of the kernel, and operations on both.
 
 use bpf_core::insn::Insn;
-use bpf_core::uapi::{Cmd, MapType, ProgType};
+use bpf_core::uapi::{Cmd, MapType, ProgType, map_flags};
 use bpfvisor::{Map, MapSpec, Program, ProgramSpec, Vm};
 use bpfvisor_tests::kernel;
 use std::collections::BTreeMap;
@@ -134,6 +134,34 @@ impl Pair {
             "{:?}, round {round}: {op:?}: ours, the kernel's",
             self.shape
         );
+        match op {
+            Op::ProgUpdate(key, value, _) if self.is_per_cpu() => self.level(key, value, round),
+            _ => {}
+        }
+    }
+
+    /// What a program changed is its own CPU's value, whichever that was: the values
+    /// of all are the same but for their order. Then every CPU gets `value`.
+    fn level(&self, key: &[u8], value: &[u8], round: u32) {
+        let sorted = |all: Option<Vec<u8>>| {
+            let step = self.value_len / self.cpus();
+            let one = |v: &[u8]| v[..value.len()].to_vec();
+            let mut all: Vec<_> = all.iter().flat_map(|a| a.chunks(step).map(one)).collect();
+            all.sort_unstable();
+            all
+        };
+        let ours = self.ours.get(key).map(sorted).map_err(|e| e.errno());
+        let theirs = self.theirs.lookup(key).map(sorted).map_err(|e| e.errno);
+        assert_eq!(ours, theirs, "{:?}, round {round}: {key:?}", self.shape);
+        let writable = self.shape.flags & map_flags::RDONLY == 0;
+        if writable && ours.is_ok_and(|values| !values.is_empty()) {
+            self.ours.update(key, &self.all(value), 0).unwrap();
+            self.theirs.update(key, &self.all(value), 0).unwrap();
+        }
+    }
+
+    fn cpus(&self) -> usize {
+        self.value_len / (self.shape.value as usize).next_multiple_of(8)
     }
 
     /// The values that a host passes: every CPU's for per-CPU maps.
@@ -222,9 +250,6 @@ impl Pair {
         let Some((program, kernel_program)) = self.programs.get(name) else {
             return Ok(None);
         };
-        if self.is_per_cpu() && name == "update" {
-            return Ok(None);
-        }
         let mut io = vec![0; IO as usize];
         io[..8].copy_from_slice(&flags.to_le_bytes());
         io[KEY..KEY + key.len()].copy_from_slice(key);
@@ -423,7 +448,7 @@ fn load_fd(dst: u8, pseudo: u8, fd: i32) -> [Insn; 2] {
 }
 
 /// Calls a map helper as the io map says and puts there what came.
-fn program(helper: i32, value: u32, map: i32, io: i32) -> Vec<Insn> {
+pub fn program(helper: i32, value: u32, map: i32, io: i32) -> Vec<Insn> {
     let mut p = Vec::new();
     p.extend(load_fd(9, 2, io));
     p.extend(load_fd(1, 1, map));
