@@ -1,5 +1,4 @@
 //! Jumps without a condition, calls and returns.
-use super::args::TAIL_CALL;
 use super::engine::{Next, Verifier};
 use super::memory::{Named, check_unmodified};
 use super::precision::Weight;
@@ -7,6 +6,7 @@ use super::reg::{Kind, Reg};
 use super::reject::{Res, bail};
 use super::state::{Callback, Frame, State};
 use super::{branch, context};
+use crate::helper::TAIL_CALL;
 use crate::insn::{Insn, op};
 use crate::program::ProgramDesc;
 use crate::uapi::errno::{E2BIG, EACCES, EINVAL, ENOMEM};
