@@ -5,6 +5,9 @@
 //! row's name as argument chooses rows.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/walker.rs"]
+mod walker;
+
 use bpf_core::insn::Insn;
 use bpf_core::uapi::{Cmd, MapType, ProgType, map_flags};
 use bpfvisor::{Map, MapSpec, ProgramSpec, TestRun, Vm};
@@ -17,8 +20,11 @@ use std::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 use std::time::Instant;
+use walker::{LOOKUP, STEPS, UPDATE, walker};
 
 const ROUNDS: usize = 7;
+/// Deletes a key.
+const DELETE: &str = "r1 = map[id:MAP]\nr2 = r10\nr2 += -4\ncall bpf_map_delete_elem\n";
 
 /// Median of rounds, ns per operation.
 fn time(ops: u32, mut round: impl FnMut()) -> f64 {
@@ -202,6 +208,54 @@ impl Bench {
             }
         });
         row("array read, mapped (plain memory)", a, b, 0.3);
+    }
+
+    /// What programs do with random keys of a full map.
+    fn in_program(&self, keys: u32) {
+        for (what, step, each) in [
+            ("lookup", LOOKUP.to_owned(), 1),
+            ("update", UPDATE.to_owned(), 1),
+            ("delete, insert", format!("{DELETE}{UPDATE}"), 2),
+        ] {
+            let name = format!("program: hash {keys} {what}");
+            if !self.wants(&name) {
+                continue;
+            }
+            let (ours, theirs) = self.pair(MapType::Hash, keys, 0);
+            for k in (0..keys)
+                .map(u32::to_le_bytes)
+                .collect::<Vec<_>>()
+                .chunks(1 << 16)
+            {
+                let (mut k, mut v) = (k.concat(), vec![1; 8 * k.len()]);
+                ours.update_batch(&k, &v, 0).1.unwrap();
+                let done = theirs.batch(Cmd::MapUpdateBatch, None, &mut k, &mut v, 0);
+                done.0.unwrap();
+            }
+            let a = walker(ours.as_raw_fd(), keys, &step);
+            let a = self.vm.load(ProgramSpec::xdp(a)).unwrap();
+            let b = walker(theirs.as_raw_fd(), keys, &step);
+            let b = kernel::Prog::load(&kernel::ProgSpec::new(ProgType::Xdp, &b)).unwrap();
+            let run = TestRun {
+                data: &[0; 64],
+                repeat: 8,
+                ..TestRun::default()
+            };
+            let their_run = kernel::RunSpec {
+                repeat: 8,
+                ..kernel::RunSpec::data(&[0; 64])
+            };
+            let mut times = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS * 9 {
+                times[0].push(a.test_run(&run).unwrap().duration);
+                times[1].push(b.run(&their_run).unwrap().duration);
+            }
+            let [ours, theirs] = times.map(|mut t| {
+                t.sort_unstable();
+                t[t.len() / 2].as_nanos() as f64 / f64::from(STEPS * each)
+            });
+            row(&name, ours, theirs, 2.0);
+        }
     }
 
     /// A program sends records of `size` bytes and another thread takes them: in
@@ -400,6 +454,9 @@ fn main() {
     bench.hash("hash 1M", 1_000_000, 4.0);
     bench.arrays();
     bench.changes();
+    for keys in [1000, 64_000, 1_000_000] {
+        bench.in_program(keys);
+    }
     for size in [8, 64, 512] {
         bench.ring(size);
     }

@@ -11,9 +11,9 @@
 #[path = "support/plot.rs"]
 mod plot;
 mod support;
+#[path = "support/walker.rs"]
+mod walker;
 
-use bpf_core::asm::assemble;
-use bpf_core::insn::Insn;
 use bpf_core::uapi::{Cmd, MapType, ProgType};
 use bpfvisor::{Map, MapSpec, Program, ProgramSpec, TestRun, Vm};
 use bpfvisor_tests::generate::Rng;
@@ -25,31 +25,23 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use support::{Contender, each, in_turns};
+use walker::{LOOKUP, STEPS, UPDATE, walker};
 
 const SIZES: [u32; 8] = [
     1000, 4000, 16_000, 64_000, 250_000, 1_000_000, 4_000_000, 10_000_000,
 ];
 const VCPUS: [u32; 3] = [1, 2, 4];
-/// Operations in a run of a program.
-const STEPS: u32 = 1024;
 /// Operations in a sample from the host.
 const CALLS: usize = 4096;
 
-/// Looks up random ones of the keys 0 to `keys`; with `update`, a quarter are
-/// updates of them.
-fn walker(map: i32, keys: u32, update: bool) -> Vec<Insn> {
-    let change = "r1 = r6\nr1 &= 768\nif r1 != 0 goto get\n*(u64 *)(r10 -16) = r7\nr1 = map[id:MAP]\n\
-                  r2 = r10\nr2 += -4\nr3 = r10\nr3 += -16\nr4 = 0\ncall bpf_map_update_elem\n\
-                  goto next\nget:\n";
-    let text = format!(
-        "call bpf_get_prandom_u32\nr6 = r0\nr7 = 0\nr8 = 0\nr9 = 6364136223846793005 ll\n\
-         again:\nr6 *= r9\nr6 += 1442695041\nr1 = r6\nr1 >>= 32\nr1 *= {keys}\nr1 >>= 32\n\
-         *(u32 *)(r10 -4) = r1\n{}r1 = map[id:MAP]\nr2 = r10\nr2 += -4\n\
-         call bpf_map_lookup_elem\nif r0 == 0 goto next\nr0 = *(u64 *)(r0 +0)\nr8 += r0\n\
-         next:\nr7 += 1\nif r7 < {STEPS} goto again\nr0 = 2\nexit\n",
-        if update { change } else { "" }
-    );
-    assemble(&text.replace("MAP", &map.to_string())).unwrap()
+/// Lookups, of which a quarter are updates instead if that is wished.
+fn steps(update: bool) -> String {
+    match update {
+        true => {
+            format!("r1 = r6\nr1 &= 768\nif r1 != 0 goto get\n{UPDATE}goto next\nget:\n{LOOKUP}")
+        }
+        false => LOOKUP.to_owned(),
+    }
 }
 
 /// A full map here and one in the kernel, and programs over each.
@@ -81,8 +73,8 @@ impl Sides {
     }
 
     fn programs(&self, vm: &Vm, update: bool) -> (Program, kernel::Prog) {
-        let ours = walker(self.map.as_raw_fd(), self.keys, update);
-        let theirs = walker(self.theirs.as_raw_fd(), self.keys, update);
+        let ours = walker(self.map.as_raw_fd(), self.keys, &steps(update));
+        let theirs = walker(self.theirs.as_raw_fd(), self.keys, &steps(update));
         let theirs = kernel::Prog::load(&kernel::ProgSpec::new(ProgType::Xdp, &theirs));
         (vm.load(ProgramSpec::xdp(ours)).unwrap(), theirs.unwrap())
     }
