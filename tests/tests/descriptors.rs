@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ fn alone() -> MutexGuard<'static, ()> {
 /// A VM that has made an object before, so that threads and the like are there.
 fn boot() -> Vm {
     let vm = Vm::builder().memory(64 << 20).boot().unwrap();
+    USED.store(0, Relaxed);
     drop((array(&vm), answers(&vm, 0)));
     gone(&vm);
     vm
@@ -71,8 +73,17 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Shared memory of the VM that is used when there is no object.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// No object is left, and no memory of one.
 fn gone(vm: &Vm) {
     eventually("objects are left", || vm.stats().objects == 0);
+    let used = || vm.stats().shared_used;
+    match USED.load(Relaxed) {
+        0 => USED.store(used(), Relaxed),
+        before => eventually("memory is left", || used() == before),
+    }
 }
 
 fn set(map: &Map, n: u64) {

@@ -44,6 +44,24 @@ fn programs_and_maps_by_the_command_line() {
         (&list[0]["type"], &list[0]["pinned"][0]),
         (&"xdp".into(), &"fw".into())
     );
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.unwrap().as_secs() as i64 - list[0]["loaded_at"].as_i64().unwrap();
+    assert!((-5..60).contains(&age), "loaded {age} s ago");
+    let text = good(&daemon, &["prog", "list"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("1: xdp  name firewall  tag "),
+        "{text}"
+    );
+    assert!(
+        lines[1].starts_with("\tloaded_at 20") && lines[1].ends_with("+0000"),
+        "{text}"
+    );
+    assert!(
+        lines[2].starts_with("\txlated ") && lines[2].contains("B  map_ids "),
+        "{text}"
+    );
+    assert_eq!(lines[3], "\tpinned fw");
     let frame = "00".repeat(64);
     let ran = json(&daemon, &["prog", "run", "fw", "--hex", &frame, "-j"]);
     assert!(ran["retval"].is_u64(), "{ran}");

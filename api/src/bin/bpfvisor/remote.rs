@@ -1,6 +1,7 @@
 //! `bpfvisor --connect PATH prog|map …`: objects of a daemon's VM, in the manner of
 //! bpftool.
 
+mod date;
 mod list;
 mod map;
 mod prog;

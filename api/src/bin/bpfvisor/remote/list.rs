@@ -1,5 +1,6 @@
 //! Lists of objects.
 
+use super::date;
 use crate::cli::ListArgs;
 use anyhow::Result;
 use bpfvisor::hex;
@@ -50,8 +51,9 @@ fn as_json(one: &Described) -> Value {
             map_ids,
         } => json!({
             "id": one.id, "type": prog_type.name(), "name": one.name, "tag": hex::encode(tag),
-            "gpl_compatible": gpl, "loaded_at": one.made.as_secs(), "bytes_xlated": xlated,
-            "jited": *jited > 0, "bytes_jited": jited, "map_ids": map_ids,
+            "gpl_compatible": gpl, "loaded_at": date::since_1970(one.made),
+            "bytes_xlated": xlated, "jited": *jited > 0, "bytes_jited": jited,
+            "map_ids": map_ids,
         }),
         _ => json!({"id": one.id, "name": one.name}),
     };
@@ -61,44 +63,38 @@ fn as_json(one: &Described) -> Value {
     out
 }
 
+/// The same as bpftool prints it for people.
 fn as_text(one: &Described) -> String {
-    let name = printable(&one.name);
-    let mut out = match &one.what {
-        What::Map {
-            map_type,
-            key_size,
-            value_size,
-            max_entries,
-            flags,
-            memory,
-        } => format!(
-            "{}: {}  name {name}  flags {flags:#x}\n\tkey {key_size}B  value {value_size}B  \
-             max_entries {max_entries}  memlock {memory}B",
-            one.id,
-            map_type.name()
-        ),
-        What::Program {
-            prog_type,
-            tag,
-            gpl,
-            lengths: (xlated, jited),
-            map_ids,
-        } => {
-            let ids: Vec<_> = map_ids.iter().map(u32::to_string).collect();
-            let gpl = if *gpl { "  gpl" } else { "" };
-            let maps = match ids.is_empty() {
-                true => String::new(),
-                false => format!("  map_ids {}", ids.join(",")),
-            };
-            format!(
-                "{}: {}  name {name}  tag {}{gpl}\n\txlated {xlated}B  jited {jited}B{maps}",
-                one.id,
-                prog_type.name(),
-                hex::encode(tag)
-            )
+    let fields = as_json(one);
+    let number = |name: &str| fields[name].as_u64().unwrap_or_default();
+    let word = |name: &str| printable(fields[name].as_str().unwrap_or_default());
+    let mut out = format!("{}: {}  name {}", one.id, word("type"), word("name"));
+    match &one.what {
+        What::Map { .. } => {
+            out += &format!(
+                "  flags {:#x}\n\tkey {}B",
+                number("flags"),
+                number("bytes_key")
+            );
+            out += &format!("  value {}B", number("bytes_value"));
+            out += &format!("  max_entries {}", number("max_entries"));
+            out += &format!("  memlock {}B", number("bytes_memlock"));
         }
-        _ => format!("{}: {name}", one.id),
-    };
+        What::Program { gpl, map_ids, .. } => {
+            out += &format!("  tag {}{}", word("tag"), if *gpl { "  gpl" } else { "" });
+            out += &format!("\n\tloaded_at {}", date::text(number("loaded_at")));
+            out += &format!("\n\txlated {}B", number("bytes_xlated"));
+            match number("bytes_jited") {
+                0 => out += "  not jited",
+                bytes => out += &format!("  jited {bytes}B"),
+            }
+            let ids: Vec<_> = map_ids.iter().map(u32::to_string).collect();
+            if !ids.is_empty() {
+                out += &format!("  map_ids {}", ids.join(","));
+            }
+        }
+        _ => {}
+    }
     for pin in &one.pins {
         out += &format!("\n\tpinned {}", printable(pin));
     }
