@@ -94,7 +94,10 @@ fn limits_and_namespaces_are_what_was_asked_for() {
     is("NoNewPrivs:", "1");
     is("CapEff:", "0000000000000000");
     is("Seccomp:", "0");
-    super::work(&daemon);
+    let vm = daemon.connect();
+    let (prog, map) = counting(&vm);
+    prog.run(&FRAME).unwrap();
+    assert_eq!(number(&map, 0), 1);
 }
 
 #[test]
