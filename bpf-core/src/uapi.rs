@@ -298,6 +298,7 @@ pub mod attach_type {
         XDP_DEVMAP "BPF_XDP_DEVMAP": u32 = 33;
         XDP_CPUMAP "BPF_XDP_CPUMAP": u32 = 35;
         XDP "BPF_XDP": u32 = 37;
+        NETFILTER "BPF_NETFILTER": u32 = 45;
         TCX_INGRESS "BPF_TCX_INGRESS": u32 = 46;
         TCX_EGRESS "BPF_TCX_EGRESS": u32 = 47;
         INET_SOCK_RELEASE "BPF_CGROUP_INET_SOCK_RELEASE": u32 = 34;

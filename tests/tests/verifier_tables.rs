@@ -44,6 +44,7 @@ const TYPES: &[(&str, u32)] = &[
     ("cgroup_sockopt", 22),
     ("cgroup_device", 0),
     ("cgroup_sysctl", 0),
+    ("netfilter", 45),
     ("kprobe", 0),
     ("tracepoint", 0),
     ("raw_tracepoint", 0),

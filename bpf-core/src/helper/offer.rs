@@ -39,6 +39,7 @@ pub fn offered(id: u32, to: ProgType, attached: u32) -> bool {
         CgroupSysctl => matches!(id, 25 | 81 | 101..=104 | 186 | 187),
         Kprobe | Tracepoint | RawTracepoint | RawTracepointWritable => tracing(id),
         PerfEvent => tracing(id) || matches!(id, 56 | 119),
+        Netfilter => false,
         Flat => return flat(id),
         _ => return false,
     };
@@ -91,7 +92,7 @@ fn coarse_clock(to: ProgType) -> bool {
         to,
         Kprobe | Tracepoint | PerfEvent | RawTracepoint | RawTracepointWritable
     );
-    !(without || matches!(to, CgroupDevice | CgroupSockopt))
+    !(without || matches!(to, CgroupDevice | CgroupSockopt | Netfilter))
 }
 
 /// What all tunnel programs have.

@@ -96,9 +96,7 @@ impl Verifier<'_> {
             return Ok(());
         }
         let named = Named { nr, reg: &reg };
-        if reg.is_any_packet()
-            && (!proto.packet_args || !context::packet_readable(self.desc.prog_type))
-        {
+        if reg.is_any_packet() && !context::packet_given(self.desc.prog_type, proto.packet_args) {
             bail!(EACCES, "helper access to the packet is not allowed");
         }
         if may_be_null(arg) && reg.is_null() {

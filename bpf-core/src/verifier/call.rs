@@ -28,7 +28,6 @@ impl Verifier<'_> {
     /// JMP and JMP32.
     pub fn jump_class(&mut self, pc: usize, i: &Insn) -> Res<Next> {
         self.jumps += 1;
-        self.st.jumps += 1;
         match i.opcode & 0xf0 {
             op::JA => {
                 let to = super::structure::jump_target(pc, i).unwrap_or(0);
@@ -298,7 +297,7 @@ fn verdicts(desc: &ProgramDesc<'_>) -> Option<(i64, i64)> {
         (CgroupSockAddr, UDP4_RECVMSG | UDP6_RECVMSG) => Some((1, 1)),
         (CgroupSockAddr, INET4_GETPEERNAME..=INET6_GETSOCKNAME) => Some((1, 1)),
         (CgroupSkb | CgroupSock | CgroupSockAddr | CgroupSockopt, _) => Some((0, 1)),
-        (CgroupDevice | CgroupSysctl | SockOps | SkLookup, _) => Some((0, 1)),
+        (CgroupDevice | CgroupSysctl | SockOps | SkLookup | Netfilter, _) => Some((0, 1)),
         _ => None,
     }
 }

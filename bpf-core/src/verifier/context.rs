@@ -1,7 +1,7 @@
 //! The fields of the context structures: which may be read and written, and
 //! what reading them gives.
 use super::fields::{self, Gives};
-use super::reg::{Kind, Reg};
+use super::reg::{Kind, Reg, opaque};
 use super::reject::{Res, bail};
 use crate::program::ProgramDesc;
 use crate::uapi::errno::EACCES;
@@ -38,6 +38,12 @@ pub(crate) fn packet_readable(t: ProgType) -> bool {
         )
 }
 
+/// Whether programs of this type may give packet memory to a helper that takes it
+/// or does not.
+pub(crate) fn packet_given(t: ProgType, takes_it: bool) -> bool {
+    t == ProgType::CgroupSockopt || (takes_it && packet_readable(t))
+}
+
 /// Whether programs of this type may use legacy packet loads.
 pub(crate) fn legacy_loads(t: ProgType) -> bool {
     matches!(
@@ -71,6 +77,7 @@ pub(crate) fn access(
     };
     match field {
         Field::Number => Ok(Reg::UNKNOWN),
+        Field::Pointer(Kind::Opaque) => Ok(Reg::pointer_to(Kind::Opaque, opaque::OTHER)),
         Field::Pointer(k) => Ok(Reg::pointer(k)),
         Field::PointerOrNull(k) => Ok(Reg {
             or_null: true,

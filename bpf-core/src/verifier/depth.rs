@@ -3,7 +3,7 @@ use super::reject::{Res, bail};
 use super::structure::{self, Shape};
 use crate::insn::Insn;
 use crate::uapi::errno::{E2BIG, EACCES};
-use crate::uapi::limits;
+use crate::uapi::{ProgType, limits};
 use alloc::vec::Vec;
 
 /// The call graph: for each function the functions that it names.
@@ -62,6 +62,18 @@ pub(crate) struct Walk<'a> {
     pub tail_calls: &'a [bool],
     /// Bytes of stack per function.
     pub stack: &'a [u32],
+    /// Functions that need much stack have one of their own.
+    pub apart: bool,
+}
+
+/// From here on a function gets a stack of its own (`BPF_PRIV_STACK_MIN_SIZE`).
+const MUCH: u32 = 64;
+
+/// Whether Linux gives functions of this program type stacks of their own
+/// (`bpf_enable_priv_stack`): types that may interrupt each other.
+pub(crate) fn stacks_apart(t: ProgType) -> bool {
+    use ProgType::*;
+    matches!(t, Kprobe | Tracepoint | PerfEvent | RawTracepoint)
 }
 
 impl Walk<'_> {
@@ -85,13 +97,10 @@ impl Walk<'_> {
                 "tail_calls are not allowed when call stack of previous frames is {before} bytes. Too large"
             );
         }
-        let depth = before
-            + self
-                .stack
-                .get(nr)
-                .copied()
-                .unwrap_or(0)
-                .next_multiple_of(16);
+        let own = self.stack.get(nr).copied().unwrap_or(0);
+        let own = own.next_multiple_of(16);
+        let apart = self.apart && (MUCH..=limits::STACK).contains(&own);
+        let depth = if apart { before } else { before + own };
         if depth > limits::STACK {
             bail!(
                 EACCES,

@@ -1,5 +1,6 @@
 //! The exploration of all paths.
 use super::domain::Scalar;
+use super::fastcall::Fastcalls;
 use super::live;
 use super::log::Log;
 use super::opcode;
@@ -23,6 +24,8 @@ use alloc::vec::Vec;
 pub(crate) struct Aux {
     /// States are compared here.
     pub prune_point: bool,
+    /// A path that comes by is longer by one jump.
+    pub jump_point: bool,
     /// A checkpoint is made at each visit.
     pub force: bool,
     /// Some path came here.
@@ -119,6 +122,7 @@ pub(crate) struct Verifier<'a> {
     pub log: Log,
     /// Per function: bytes of stack used.
     pub stack_depth: Vec<u32>,
+    pub fastcalls: Fastcalls,
     pub callbacks: Vec<bool>,
     /// Global functions that some path calls.
     pub called: Vec<bool>,
@@ -162,6 +166,7 @@ impl<'a> Verifier<'a> {
             steps: 0,
             log: Log::new(opts.log_level),
             stack_depth: alloc::vec![0; functions],
+            fastcalls: Fastcalls::find(desc.insns, &shape),
             callbacks: alloc::vec![false; functions],
             called: alloc::vec![false; functions],
             changes_packet: Vec::new(),
@@ -195,36 +200,40 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Where Linux compares states and where it notes that a path came by
+    /// (`visit_insn`): both decide which states are kept, and so what is pruned.
     fn find_prune_points(&mut self) {
         let mut at = 0;
         while let Some(i) = self.desc.insns.get(at) {
             let step = if i.is_wide() { 2 } else { 1 };
             if let Some(t) = structure::jump_target(at, i) {
-                self.prune_at(t as usize);
+                self.point(t as usize, true);
                 if !structure::ends_flow(i) {
-                    self.prune_at(at);
+                    self.point(at, false);
                 }
                 if i.opcode == op::JMP | op::JCOND {
                     self.aux[at].force = true;
                 }
             }
-            if i.opcode == op::JMP | op::CALL {
-                if i.src == op::PSEUDO_CALL {
-                    self.prune_at(at + 1);
-                } else if i.src == 0 && super::call::takes_callback(i.imm as u32) {
-                    self.prune_at(at);
-                    self.prune_at(at + 1);
-                    self.aux[at].force = true;
-                }
+            let call = i.opcode == op::JMP | op::CALL;
+            if structure::names_function(i) {
+                self.point((at as i64 + i64::from(i.imm) + 1) as usize, true);
+                self.point(at, false);
+            } else if call && i.src == 0 && super::call::takes_callback(i.imm as u32) {
+                self.point(at, true);
+                self.aux[at].force = true;
+            }
+            if call || structure::names_function(i) {
+                self.point(at + step, true);
             }
             at += step;
         }
-        self.prune_at(0);
     }
 
-    fn prune_at(&mut self, at: usize) {
+    fn point(&mut self, at: usize, jump: bool) {
         if let Some(a) = self.aux.get_mut(at) {
             a.prune_point = true;
+            a.jump_point |= jump;
         }
     }
 
@@ -286,10 +295,14 @@ impl<'a> Verifier<'a> {
     }
 
     fn visit(&mut self, pc: usize, insn: &Insn) -> Res<Next> {
+        if self.checkpoints.is_empty() {
+            self.begin(pc);
+        }
         if self.aux[pc].prune_point && self.checkpoint(pc)? {
             self.log_safe(pc);
             return Ok(Next::Done);
         }
+        self.st.jumps += u32::from(self.aux[pc].jump_point);
         self.log_insn(pc, insn);
         if !self.aux[pc].seen {
             opcode::check_reached(insn, self.desc.insns.get(pc + 1))?;

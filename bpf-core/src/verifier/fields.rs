@@ -124,6 +124,11 @@ const KPROBE: &[Fields] = &[read(0, 168, Parts(8))];
 /// Without the first field, up to `PERF_MAX_TRACE_SIZE`.
 const TRACEPOINT: &[Fields] = &[read(8, 8192, Parts(8))];
 const RAW_TRACEPOINT: &[Fields] = &[read(0, 96, Parts(8))];
+/// Nobody reads a part of the pointer, which Linux would allow but for the first.
+const RAW_TRACEPOINT_WRITABLE: &[Fields] = &[
+    pointer(0, 8, Pointer(Kind::TpBuffer)),
+    read(8, 96, Parts(8)),
+];
 const PERF_EVENT: &[Fields] = &[read(0, 168, Whole(8)), read(168, 184, Parts(8))];
 
 const SK_SKB: &[Fields] = &[
@@ -185,6 +190,12 @@ const SOCK_OPS: &[Fields] = &[
     read(208, 212, Whole(4)),
     read(212, 216, Start),
     read(216, 224, Whole(8)),
+];
+
+/// `struct nf_hook_state` and `struct sk_buff`.
+const NETFILTER_FIELDS: &[Fields] = &[
+    pointer(0, 8, Pointer(Kind::Opaque)),
+    pointer(8, 8, Pointer(Kind::Opaque)),
 ];
 
 const CGROUP_DEVICE: &[Fields] = &[read(0, 4, Parts(4)), read(4, 12, Whole(4))];
@@ -258,12 +269,14 @@ pub(crate) fn context(of: ProgType, attached: u32) -> &'static [&'static [Fields
         Kprobe => &[KPROBE],
         Tracepoint => &[TRACEPOINT],
         RawTracepoint => &[RAW_TRACEPOINT],
+        RawTracepointWritable => &[RAW_TRACEPOINT_WRITABLE],
         PerfEvent => &[PERF_EVENT],
         SkSkb => &[SK_SKB],
         SkMsg => &[SK_MSG],
         SkLookup => &[LOOKUP],
         SkReuseport => &[SK_REUSEPORT],
         FlowDissector => &[FLOW_DISSECTOR],
+        Netfilter => &[NETFILTER_FIELDS],
         SockOps => &[SOCK_OPS],
         CgroupDevice => &[CGROUP_DEVICE],
         CgroupSysctl => &[CGROUP_SYSCTL],
@@ -310,6 +323,7 @@ pub(crate) fn attach_type_fits(of: ProgType, t: u32) -> bool {
         }
         CgroupSockopt => matches!(t, GETSOCKOPT | SETSOCKOPT),
         SkLookup => t == SK_LOOKUP,
+        Netfilter => t == NETFILTER,
         SkReuseport => matches!(t, 0 | SK_REUSEPORT_SELECT | SK_REUSEPORT_SELECT_OR_MIGRATE),
         _ => true,
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 const CALLER_SAVED: u16 = 0x3f;
 const ARGS: u16 = 0x3e;
+const ALL: u16 = 0x7ff;
 
 /// Bit sets (bit n for Rn) of the registers that may be read at or after each
 /// instruction before being written, within its function.
@@ -33,7 +34,11 @@ pub(crate) fn registers(insns: &[Insn]) -> Vec<u16> {
 /// Recomputes one instruction; whether something changed.
 fn update(insns: &[Insn], live: &mut [u16], at: usize) -> bool {
     let i = &insns[at];
-    let (used, defined) = effect(i);
+    // Linux does not look into packet loads: they count as reading everything.
+    let (used, defined) = match structure::is_packet_load(i) {
+        true => (ALL, 0),
+        false => effect(i),
+    };
     let new = (after(insns, live, at, i) & !defined) | used;
     core::mem::replace(&mut live[at], new) != new
 }

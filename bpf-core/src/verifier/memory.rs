@@ -241,6 +241,13 @@ impl Verifier<'_> {
                 bail!(EACCES, "invalid access to flow keys off={at} size={size}")
             }
             Kind::FlowKeys => {}
+            Kind::TpBuffer if at < 0 || base.num.as_const() != Some(0) => {
+                bail!(
+                    EACCES,
+                    "R{nr} invalid tracepoint buffer access: off={at}, size={size}"
+                )
+            }
+            Kind::TpBuffer => {}
             Kind::Opaque => unsupported!("access to a structure of the kernel's through R{nr}"),
             _ => invalid_access(named)?,
         }

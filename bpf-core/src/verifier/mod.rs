@@ -14,7 +14,7 @@
 //! | `call`, `args`, `special`, `compat`, `format` | functions, callbacks, helper calls |
 //! | `types`, `signature`, `global` | what BTF says: source lines, global functions |
 //! | `prune`, `cover`, `precision`, `live` | when one state covers another |
-//! | `depth`, `rewrite` | stack use of calls; the program without dead code |
+//! | `depth`, `fastcall`, `rewrite` | stack use of calls; the program without dead code |
 //! | `log` | the kernel's log |
 //!
 //! Differences from Linux, on purpose: callbacks need no BTF; pointers to the kernel's
@@ -35,6 +35,7 @@ mod context;
 mod cover;
 mod depth;
 mod engine;
+mod fastcall;
 mod fields;
 mod format;
 mod global;
@@ -265,14 +266,7 @@ fn prepare<'a>(desc: &ProgramDesc<'a>) -> reject::Res<(structure::Shape, types::
 fn supported(desc: &ProgramDesc<'_>) -> reject::Res<()> {
     use crate::uapi::ProgType as P;
     match desc.prog_type {
-        P::LircMode2
-        | P::RawTracepointWritable
-        | P::Tracing
-        | P::StructOps
-        | P::Ext
-        | P::Lsm
-        | P::Syscall
-        | P::Netfilter => {
+        P::LircMode2 | P::Tracing | P::StructOps | P::Ext | P::Lsm | P::Syscall => {
             reject::unsupported!("program type {}", desc.prog_type.name())
         }
         of if !fields::attach_type_fits(of, desc.attach_type) => reject::bail!(
@@ -298,10 +292,13 @@ fn judge(v: &mut engine::Verifier<'_>) -> reject::Res<Program> {
     v.explore_globals()?;
     let calls = depth::call_graph(v.desc.insns, &v.shape);
     let tail_calls = depth::with_tail_call(v.desc.insns, &v.shape);
+    let used = v.stack_depth.iter().enumerate();
+    let stack: Vec<u32> = used.map(|(nr, &n)| v.fastcalls.counted(nr, n)).collect();
     depth::Walk {
         calls: &calls,
         tail_calls: &tail_calls,
-        stack: &v.stack_depth,
+        stack: &stack,
+        apart: depth::stacks_apart(v.desc.prog_type) && !tail_calls.contains(&true),
     }
     .check()?;
     Ok(v.finish())

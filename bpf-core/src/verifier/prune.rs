@@ -46,14 +46,16 @@ impl Verifier<'_> {
     pub fn checkpoint(&mut self, pc: usize) -> Res<bool> {
         let jumps = self.jumps - self.jumps_at_checkpoint;
         let insns = self.stats.insns_processed - self.insns_at_checkpoint;
-        let force = self.aux[pc].force || self.checkpoints.is_empty() || self.st.jumps > 40;
+        let force = self.aux[pc].force || self.st.jumps > 40;
         let mut add = force || (jumps >= 2 && insns >= 8);
         self.drop_single_ids();
         let shelf = self.shelf(pc);
-        let (mut at, mut here) = (0, 0);
-        while let Some(&kept) = self.explored[shelf].get(at) {
+        // The newest first, as Linux: a loop's states on this very path come last,
+        // and what came before them counts as a miss.
+        let (mut at, mut here) = (self.explored[shelf].len(), 0);
+        while let Some(&kept) = at.checked_sub(1).and_then(|n| self.explored[shelf].get(n)) {
+            at -= 1;
             if kept.pc as usize != pc {
-                at += 1;
                 continue;
             }
             here += 1;
@@ -67,16 +69,11 @@ impl Verifier<'_> {
                 }
                 Verdict::InLoop if !force && jumps < 20 && insns < 100 => add = false,
                 Verdict::InLoop | Verdict::Other => {}
-                Verdict::Skip => {
-                    at += 1;
-                    continue;
-                }
+                Verdict::Skip => continue,
             }
             if add && self.missed(pc, nr) {
-                self.explored[shelf].swap_remove(at);
-                continue;
+                self.explored[shelf].remove(at);
             }
-            at += 1;
         }
         self.stats.max_states_per_insn = self.stats.max_states_per_insn.max(here);
         if add {
@@ -143,7 +140,7 @@ impl Verifier<'_> {
                 .iter()
                 .zip(&self.st.frames)
                 .all(|(a, b)| a.callback_depth == b.callback_depth);
-        if same_loop && self.covers(c, old, Mode::Exact) {
+        if same_loop && maybe_looping(old, &self.st) && self.covers(c, old, Mode::Exact) {
             bail!(EINVAL, "infinite loop detected at insn {pc}");
         }
         Ok(Verdict::InLoop)
@@ -167,7 +164,21 @@ impl Verifier<'_> {
         true
     }
 
+    /// The root of all paths, which stands for nothing.
+    pub fn begin(&mut self, pc: usize) {
+        self.add_checkpoint(pc);
+    }
+
     fn remember(&mut self, pc: usize, shelf: usize) {
+        let nr = self.add_checkpoint(pc);
+        self.stats.total_states += 1;
+        self.explored[shelf].push(Kept { pc: pc as u32, nr });
+        self.insns_at_checkpoint = self.stats.insns_processed;
+        self.jumps_at_checkpoint = self.jumps;
+        self.st.jumps = 0;
+    }
+
+    fn add_checkpoint(&mut self, pc: usize) -> u32 {
         let nr = self.checkpoints.len() as u32;
         self.own_nodes(pc);
         self.checkpoints.push(Checkpoint {
@@ -180,16 +191,12 @@ impl Verifier<'_> {
             hits: 0,
             misses: 0,
         });
-        self.stats.total_states += 1;
-        self.explored[shelf].push(Kept { pc: pc as u32, nr });
         self.st.parent = nr;
         self.st.written = [0; 8];
         for w in self.st.written.iter_mut().skip(self.st.frames.len()) {
             *w = u64::MAX;
         }
-        self.insns_at_checkpoint = self.stats.insns_processed;
-        self.jumps_at_checkpoint = self.jumps;
-        self.st.jumps = 0;
+        nr
     }
 
     /// Gives every live number of the running frame a node of its own.
@@ -281,6 +288,17 @@ fn keep_single(ids: &mut Vec<u32>) {
         at += same;
     }
     ids.truncate(kept);
+}
+
+/// Whether a loop may have made no progress: the running frame's registers are the
+/// same to the last, also those that are never read again, and with the same ids
+/// (`states_maybe_looping`). Where an id is new on each round, Linux goes on.
+fn maybe_looping(old: &State, new: &State) -> bool {
+    let same = |a: &Reg, b: &Reg| Reg { node: 0, ..*a } == Reg { node: 0, ..*b };
+    let (Some(a), Some(b)) = (old.frames.last(), new.frames.last()) else {
+        return false;
+    };
+    a.regs.iter().zip(&b.regs).all(|(a, b)| same(a, b))
 }
 
 /// What came of looking at one checkpoint.

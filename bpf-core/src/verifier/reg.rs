@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     XdpSock,
     /// What a flow dissector fills in.
     FlowKeys,
+    /// What a writable tracepoint shows.
+    TpBuffer,
     /// A structure of the kernel's of which nothing is known here.
     Opaque,
 }
@@ -48,6 +50,7 @@ pub(crate) mod opaque {
     pub const SOCK: i32 = 0;
     pub const TASK: i32 = 1;
     pub const MAP_OPS: i32 = 2;
+    pub const OTHER: i32 = 3;
 }
 
 /// `range` of a packet pointer known to lie at the packet's end or beyond it.
@@ -218,6 +221,7 @@ impl Reg {
             (Kind::XdpSock, false) => "xdp_sock",
             (Kind::XdpSock, true) => "xdp_sock_or_null",
             (Kind::FlowKeys, _) => "flow_keys",
+            (Kind::TpBuffer, _) => "tp_buffer",
             (Kind::Opaque, false) => "ptr_",
             (Kind::Opaque, true) => "ptr_or_null_",
         }
@@ -243,6 +247,7 @@ impl Reg {
                     | Kind::TcpSock
                     | Kind::XdpSock
                     | Kind::FlowKeys
+                    | Kind::TpBuffer
             )
     }
 

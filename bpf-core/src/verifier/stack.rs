@@ -69,6 +69,7 @@ impl Verifier<'_> {
             return;
         };
         let (subprog, have) = (f.subprog, f.stack.len() * 8);
+        self.fastcall_contract(subprog, s.low);
         let depth = &mut self.stack_depth[subprog];
         *depth = (*depth).max(-s.low as u32);
         if have < -s.low as usize {
@@ -106,6 +107,7 @@ impl Verifier<'_> {
             return Ok(if zero { Reg::constant(0) } else { Reg::UNKNOWN });
         }
         let spilled = slot.bytes.iter().take_while(|b| **b == Byte::Spill).count() as i32;
+        self.note_spill();
         if size == 8 && spilled == 8 {
             return Ok(slot.reg);
         }
@@ -168,7 +170,8 @@ impl Verifier<'_> {
         };
         match value {
             Some(v) if v.is_scalar() && byte == 0 => self.save(span.frame, nr, size, v),
-            Some(v) if v.is_pointer() => {
+            // Linux does not keep pointers to tracepoint buffers on the stack.
+            Some(v) if v.is_pointer() && v.kind != Kind::TpBuffer => {
                 if size != 8 {
                     bail!(EACCES, "invalid size of register spill");
                 }
@@ -196,7 +199,14 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Spills and fills make a path as long as a jump does, as in Linux.
+    fn note_spill(&mut self) {
+        let noted = self.aux[self.pc].jump_point;
+        self.st.jumps += u32::from(!noted);
+    }
+
     fn save(&mut self, frame: usize, nr: usize, size: i32, v: Reg) {
+        self.note_spill();
         let slot: &mut Slot = &mut self.stack_frame(frame).stack[nr];
         for (n, b) in slot.bytes.iter_mut().enumerate() {
             if n < size as usize {
