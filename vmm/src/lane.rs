@@ -50,6 +50,9 @@ pub(crate) struct Lane {
     pub(crate) done: Doorbell,
     /// Set to have the running program cut short, taken by the vCPU's thread.
     pub(crate) abort: AtomicBool,
+    /// The request that this is about, as the vCPU counts them, and 1; 0 is whichever
+    /// runs. Its caller knows that it is under way; a watchdog may be late.
+    pub(crate) abort_of: AtomicU64,
     /// Set for as long as somebody waits for that.
     pub(crate) overdue: AtomicBool,
     pub(crate) exits: AtomicU64,
@@ -118,6 +121,7 @@ impl Lane {
             wake,
             done,
             abort: AtomicBool::new(false),
+            abort_of: AtomicU64::new(0),
             overdue: AtomicBool::new(false),
             exits: AtomicU64::new(0),
             waits: AtomicU64::new(0),
@@ -259,6 +263,7 @@ impl Lane {
                     return Err(core.die(report));
                 }
                 ring::set_overdue(queue, true).map_err(outside)?;
+                self.abort_of.store(0, Ordering::SeqCst);
                 self.overdue.store(true, Ordering::SeqCst);
                 self.abort.store(true, Ordering::SeqCst);
                 self.interrupt();

@@ -201,7 +201,7 @@ impl Running {
     /// on at the abort entry instead. In the runtime, which may be a helper of
     /// that program, nothing can be cut: but it won't get back to the program.
     fn interrupted(&mut self) -> Verdict {
-        if !self.lane()?.abort.swap(false, Ordering::SeqCst) {
+        if !self.lane()?.abort.swap(false, Ordering::SeqCst) || !self.is_meant()? {
             return Ok(());
         }
         let regs = self.fd.get_regs().map_err(|e| self.broken(&e))?;
@@ -220,6 +220,15 @@ impl Running {
             self.caught = true;
             Ok(())
         }
+    }
+
+    /// Whether it is the request at hand that is to be cut short: the guest stands still.
+    fn is_meant(&self) -> Result<bool, Stop> {
+        let lane = self.lane()?;
+        let meant = lane.abort_of.load(Ordering::SeqCst);
+        let doing = lane.home(&self.core).and_then(|home| ring::doing(&home));
+        let at_hand = doing.is_ok_and(|(_, begun)| u64::from(begun) + 1 == meant);
+        Ok(meant == 0 || at_hand)
     }
 
     /// Not in the gate, and not while it is open: that is a matter of the root.
@@ -256,7 +265,7 @@ impl Running {
         } = at.registers;
         (regs.rax, regs.rdx, regs.rip, regs.rsp) = (rax, rdx, rip, rsp);
         regs.rflags = rflags;
-        if self.lane()?.overdue.load(Ordering::SeqCst) {
+        if self.lane()?.overdue.load(Ordering::SeqCst) && self.is_meant()? {
             regs = registers::entering(regs, self.entry + ABORT_ENTRY, self.index);
         }
         self.go_on(regs)

@@ -304,6 +304,26 @@ fn a_call_that_takes_too_long_is_cut_short_for_its_caller_only() {
     assert_eq!(long.run(&FRAME).unwrap().retval, 2);
 }
 
+/// The daemon cuts short by what it has seen a moment ago; the client goes on at once.
+#[test]
+fn the_call_after_one_that_was_cut_short_is_left_alone() {
+    let daemon = Daemon::start(&[]);
+    let vm = daemon.connect();
+    let (prog, _map) = counting(&vm);
+    let run = TestRun {
+        data: &FRAME,
+        repeat: u32::MAX,
+        ..TestRun::default()
+    };
+    let frames = [&FRAME[..]; 64];
+    for _ in 0..6 {
+        assert_eq!(prog.test_run(&run).unwrap_err().errno(), errno::ETIMEDOUT);
+        for _ in 0..50 {
+            assert_eq!(prog.run_batch(&frames).unwrap().len(), 64);
+        }
+    }
+}
+
 #[test]
 fn the_death_of_the_daemon_is_an_error_at_once() {
     let mut daemon = Daemon::start(&[]);

@@ -103,6 +103,8 @@ fn look(core: &Core, lane: &Lane, watched: &mut Option<Watched>) -> bool {
         core.die(FaultReport::plain(Cause::Unresponsive, lane.index(), text));
         return false;
     }
+    // By now it may have ended, and the next one begun.
+    lane.abort_of.store(u64::from(begun) + 1, Ordering::SeqCst);
     lane.overdue.store(true, Ordering::SeqCst);
     lane.abort.store(true, Ordering::SeqCst);
     tell(core, lane, true);
