@@ -45,7 +45,7 @@ fn maps() -> Maps {
     }])
 }
 
-const PROGRAMS: [(&str, &[u32], &str); 12] = [
+const PROGRAMS: [(&str, &[u32], &str); 13] = [
     ("return", &[0], "r0 = 2\n exit"),
     (
         "packet_length",
@@ -83,6 +83,12 @@ const PROGRAMS: [(&str, &[u32], &str); 12] = [
         &[0],
         "r1 = 0\n r0 = 0\n again:\n r2 = 0x700000020000 ll\n r2 += r1
          r2 = *(u8 *)(r2 +0)\n r0 += r2\n r1 += 1\n if r1 != 0x100 goto again\n exit",
+    ),
+    (
+        "loop_head",
+        &[0],
+        "r1 = 0\n r0 = 0\n goto body\n head:\n w1 += 3\n r2 = r1\n if w1 == 0x300 goto out
+         body:\n r0 += r1\n r0 ^= 1\n goto head\n out: exit",
     ),
     (
         "array_lookup",

@@ -44,7 +44,7 @@ impl Function {
 }
 
 /// True for instructions whose code uses R9 to R11.
-fn needs_scratch(insn: Insn) -> bool {
+pub fn needs_scratch(insn: Insn) -> bool {
     let code = insn.opcode & 0xf0;
     match insn.class() {
         op::ALU | op::ALU64 => {

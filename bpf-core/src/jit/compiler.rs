@@ -181,11 +181,21 @@ impl<'a> Compiler<'a> {
         None
     }
 
+    /// Whether an instruction has one.
+    pub(super) fn has_plan(&self, at: usize) -> bool {
+        let found = self.plans.binary_search_by_key(&at, |&(at, _)| at as usize);
+        found.is_ok()
+    }
+
+    /// Whether nothing wants what the present instruction computes.
+    pub(super) fn is_dead(&self, insn: Insn) -> bool {
+        is_dead(insn, self.info.live.get(self.at).copied().unwrap_or(!0))
+    }
+
     fn planned_instruction(&mut self, insn: Insn) -> Result<(), JitError> {
         let plan = self.take_plan();
-        let live = self.info.live.get(self.at).copied().unwrap_or(!0);
         let skip = core::mem::take(&mut self.skip_next);
-        if skip || is_dead(insn, live) {
+        if skip || self.is_dead(insn) {
             return Ok(());
         }
         match plan {
@@ -200,7 +210,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn instruction(&mut self, insn: Insn) -> Result<(), JitError> {
+    pub(super) fn instruction(&mut self, insn: Insn) -> Result<(), JitError> {
         match insn.class() {
             op::ALU => self.alu(insn, Size::W),
             op::ALU64 => self.alu(insn, Size::D),

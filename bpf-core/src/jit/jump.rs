@@ -2,10 +2,13 @@
 
 use super::JitError;
 use super::alu::Operand;
-use super::analysis::{ends_flow, is_jump, jump_target};
+use super::analysis::{ends_flow, is_jump, jump_target, needs_scratch};
 use super::compiler::Compiler;
 use super::x86::{Cond, Form, Reg, Size, forms};
 use crate::insn::{Insn, op};
+
+/// Instructions of a loop's head that may be copied, with its jump.
+const HEAD: usize = 4;
 
 impl Compiler<'_> {
     pub(super) fn jump(&mut self, insn: Insn, size: Size) -> Result<(), JitError> {
@@ -20,8 +23,7 @@ impl Compiler<'_> {
         }
         let target = jump_target(self.at, insn).ok_or(self.unsupported())?;
         if code == op::JA {
-            self.jump_always(target);
-            return Ok(());
+            return self.jump_always(target);
         }
         if code == op::JCOND && size == Size::D {
             return self.may_goto(target);
@@ -85,10 +87,82 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn jump_always(&mut self, target: usize) {
+    fn jump_always(&mut self, target: usize) -> Result<(), JitError> {
+        if let Some(end) = self.short_head(target) {
+            return self.copy_head(target, end);
+        }
         if target != self.at + 1 {
             let label = self.insn_label(target);
             self.buf.jmp(label);
+        }
+        Ok(())
+    }
+
+    /// The conditional jump at the end of a loop's head, where the head is so short
+    /// and simple that a `goto` back to it had better do its work instead.
+    fn short_head(&self, target: usize) -> Option<usize> {
+        if target > self.at {
+            return None;
+        }
+        for at in target..(target + HEAD).min(self.function.subprog.end as usize - 1) {
+            let insn = self.insn_at(at);
+            if self.has_plan(at) || needs_scratch(insn) {
+                return None;
+            }
+            match insn.class() {
+                op::ALU | op::ALU64 => {}
+                op::JMP | op::JMP32 => return condition(insn.opcode & 0xf0).map(|_| at),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Emits the instructions from `start` to the conditional jump at `end` once more,
+    /// in place of a jump to them.
+    fn copy_head(&mut self, start: usize, end: usize) -> Result<(), JitError> {
+        let here = core::mem::replace(&mut self.at, start);
+        while self.at < end {
+            let insn = self.insn_at(self.at);
+            if !self.is_dead(insn) {
+                self.instruction(insn)?;
+            }
+            self.at += 1;
+        }
+        let insn = self.insn_at(end);
+        let target = jump_target(end, insn).ok_or(self.unsupported())?;
+        let code = insn.opcode & 0xf0;
+        let cond = condition(code).ok_or(self.unsupported())?;
+        let size = match insn.class() {
+            op::JMP32 => Size::W,
+            _ => Size::D,
+        };
+        let (dst, operand) = (self.reg(insn.dst)?, self.operand(insn)?);
+        self.compare(code, size, dst, operand);
+        self.at = here;
+        let next = self.after(end)?;
+        // What stays in the loop takes the one jump.
+        let (cond, taken, other) = match target > here && next <= here {
+            true => (cond.inverse(), next, target),
+            false => (cond, target, next),
+        };
+        let label = self.insn_label(taken);
+        self.buf.jcc(cond, label);
+        if other != here + 1 {
+            let label = self.insn_label(other);
+            self.buf.jmp(label);
+        }
+        Ok(())
+    }
+
+    /// Where control goes when a conditional jump does not: a `goto` behind it may
+    /// have been merged with it, and have no code of its own.
+    fn after(&self, conditional: usize) -> Result<usize, JitError> {
+        let next = conditional + 1;
+        let insn = self.insn_at(next);
+        match is_jump(insn) && ends_flow(insn) {
+            true => jump_target(next, insn).ok_or(self.unsupported()),
+            false => Ok(next),
         }
     }
 

@@ -428,16 +428,11 @@ impl Generator<'_> {
     fn round(&mut self) {
         let rounds = self.rng.below(4) as i32 + 1;
         self.push(mov64_imm(COUNTER, rounds));
-        let at = self.insns.len();
-        for _ in 0..=self.rng.below(4) {
-            match self.rng.below(5) {
-                0 => self.access(),
-                1 => self.branch(),
-                2 => self.map_value_access(),
-                3 => self.lookup(),
-                _ => self.arithmetic(),
-            }
+        if self.rng.below(3) == 0 {
+            return self.round_tested_first();
         }
+        let at = self.insns.len();
+        self.body();
         self.push(alu64_imm(op::SUB, COUNTER, 1));
         let back = (at as i64 - self.insns.len() as i64 - 1) as i16;
         if self.rng.below(2) == 0 {
@@ -448,6 +443,48 @@ impl Generator<'_> {
             self.push(ja(back - 1));
             self.arithmetic();
         }
+    }
+
+    fn body(&mut self) {
+        for _ in 0..=self.rng.below(4) {
+            match self.rng.below(5) {
+                0 => self.access(),
+                1 => self.branch(),
+                2 => self.map_value_access(),
+                3 => self.lookup(),
+                _ => self.arithmetic(),
+            }
+        }
+    }
+
+    /// A short head that leaves the loop, or goes on with it, and a `goto` back to it.
+    fn round_tested_first(&mut self) {
+        let head = self.insns.len();
+        for _ in 0..self.rng.below(3) {
+            self.arithmetic();
+        }
+        self.push(alu64_imm(op::SUB, COUNTER, 1));
+        if self.rng.below(2) == 0 {
+            self.arithmetic();
+        }
+        let leave = self.insns.len();
+        let stays = self.rng.below(2) == 0;
+        if stays {
+            // Over the `goto` that leaves.
+            self.push(jmp_imm(op::JNE, COUNTER, 0, 1));
+            self.push(ja(0));
+        } else {
+            let cond = [op::JEQ, op::JSLE, op::JLE][self.rng.below(3) as usize];
+            self.push(jmp_imm(cond, COUNTER, 0, 0));
+        }
+        self.body();
+        let back = head as i64 - self.insns.len() as i64 - 1;
+        match self.rng.below(2) {
+            0 => self.push(ja(back as i16)),
+            _ => self.push(ja32(back as i32)),
+        }
+        let leave = leave + usize::from(stays);
+        self.insns[leave].off = (self.insns.len() - leave - 1) as i16;
     }
 
     fn reload_arguments(&mut self) {

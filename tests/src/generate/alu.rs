@@ -283,6 +283,16 @@ impl Gen<'_> {
         let (again, end) = (self.code.label(), self.code.label());
         self.code.bind(again);
         if self.rng.one_in(3) {
+            // The head leaves, a `goto` leads back to it.
+            self.arithmetic();
+            self.code.add(COUNTER, Operand::Imm(-1));
+            self.code
+                .jump_if(op::JMP, op::JEQ, COUNTER, Operand::Imm(0), end);
+            self.block(0);
+            self.code.jump(self.rng.one_in(3), again);
+            return self.code.bind(end);
+        }
+        if self.rng.one_in(3) {
             // Never used up in so few rounds.
             self.code
                 .jump_if(op::JMP, op::JCOND, 0, Operand::Imm(0), end);
