@@ -12,6 +12,8 @@ mod duel;
 mod legacy;
 #[path = "helpers_vs_kernel/maps.rs"]
 mod maps;
+#[path = "helpers_vs_kernel/marks.rs"]
+mod marks;
 #[path = "helpers_vs_kernel/packets.rs"]
 mod packets;
 #[path = "helpers_vs_kernel/redirect.rs"]
