@@ -10,7 +10,7 @@
 //! | seccomp | all system calls but those of `resources/seccomp`, thread by thread |
 //!
 //! The filter of [`Role::Main`] holds for all threads; each narrows it further
-//! for itself when it begins its work ([`confine`]).
+//! for itself when it begins its work (`confine`).
 
 mod filter;
 mod provoke;

@@ -2,8 +2,8 @@
 //!
 //! R0 to R10 live in machine registers all the time, so that most instructions
 //! become one of the machine's. [`compile`] checks the program's structure and
-//! gathers facts ([`analysis`]), emits code function by function ([`compiler`]
-//! and its parts by kind of instruction) into a [`buffer`], and lets [`layout`]
+//! gathers facts (`analysis`), emits code function by function (`compiler`
+//! and its parts by kind of instruction) into a `buffer`, and lets `layout`
 //! choose the lengths of jumps. The encoder under `x86` is a table of instruction
 //! forms as in the processor's manual.
 //!
