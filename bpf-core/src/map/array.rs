@@ -78,10 +78,7 @@ impl Array {
     }
 
     fn slot(&self, index: u32) -> u32 {
-        match self.layout.stride {
-            0 => 0,
-            _ => self.region.load_u32(self.offset(0, index)),
-        }
+        self.region.load_u32(self.offset(0, index))
     }
 
     /// The handle at an index; `None` where there is none.
@@ -132,9 +129,6 @@ impl Array {
         }
         if self.per_cpu() && cpu >= self.cpus {
             return Err(MapError::INDEX);
-        }
-        if self.layout.stride == 0 {
-            return Ok(());
         }
         let off = self.offset(cpu, index);
         let lock = self.fields.lock_for(flags, off)?;
@@ -195,9 +189,6 @@ impl Array {
         }
         if !in_range {
             return Err(MapError::INDEX);
-        }
-        if self.layout.stride == 0 {
-            return Ok(());
         }
         match self.region.swap_u64(self.offset(0, index), 0) {
             0 => Err(MapError::new(errno::ENOENT, "the slot is empty")),

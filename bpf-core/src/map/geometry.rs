@@ -64,7 +64,7 @@ pub enum Layout {
 /// Element `i` of CPU `c` lies at `c * cpu_stride + i * stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrayLayout {
-    /// Bytes from one element to the next; 0 where nothing is stored.
+    /// Bytes from one element to the next.
     pub stride: u64,
     /// Bytes from one CPU's elements to the next CPU's; 0 where CPUs share.
     pub cpu_stride: u64,
@@ -186,12 +186,6 @@ impl Geometry {
                     }),
                     2 * PAGE + 2 * size,
                 )
-            }
-            // The runtime keeps the programs: what they are called by is a table of
-            // addresses, which lies where nobody else can write.
-            ProgArray => {
-                let (stride, cpu_stride) = (0, 0);
-                (Layout::Array(ArrayLayout { stride, cpu_stride }), 64)
             }
             _ => {
                 let stride = round8(self.value_size);

@@ -201,29 +201,18 @@ fn update_one(c: &Call<'_>, m: &MapObject, key: &[u8], value: &[u8], flags: u64)
 
 fn delete_one(c: &Call<'_>, m: &MapObject, key: &[u8]) -> Done {
     m.map.sys_delete(c.vcpu, key).map_err(number)?;
-    match m.map_type() {
-        MapType::ProgArray if !set_prog(c, m, key, None) => Err(errno::ENOENT),
-        _ => Ok(()),
-    }
+    set_prog(c, m, key, None);
+    Ok(())
 }
 
-/// Changes a slot of a program array, and tells whether there was a program in it,
-/// which may be running.
-fn set_prog(
-    c: &Call<'_>,
-    m: &MapObject,
-    key: &[u8],
-    prog: Option<Arc<crate::program::Prog>>,
-) -> bool {
+/// Changes a slot of a program array; the program that was there may be running.
+fn set_prog(c: &Call<'_>, m: &MapObject, key: &[u8], prog: Option<Arc<crate::program::Prog>>) {
     let (Some(slots), Ok(index)) = (&m.progs, <[u8; 4]>::try_from(key)) else {
-        return false;
+        return;
     };
-    let old = slots.replace(u32::from_le_bytes(index), prog);
-    let was = old.is_some();
-    if let Some(old) = old {
+    if let Some(old) = slots.replace(u32::from_le_bytes(index), prog) {
         c.rt.grace.retire(c.vcpu, Box::new(old));
     }
-    was
 }
 
 /// Empties a program array.

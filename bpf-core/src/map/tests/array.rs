@@ -83,7 +83,7 @@ fn per_cpu_arrays_are_apart() {
 
 #[test]
 fn slots_are_empty_until_filled() {
-    let p = pair(MapType::ArrayOfMaps, 4, 4, 4, 0, 1);
+    let p = pair(MapType::ProgArray, 4, 4, 4, 0, 1);
     let k = 2u32.to_le_bytes();
     assert_eq!(p.map.lookup_handle(&k), None);
     assert_eq!(errno_of(p.map.delete(0, &k)), errno::ENOENT);
@@ -101,21 +101,6 @@ fn slots_are_empty_until_filled() {
         Err(MapError::NO_KEY.into())
     );
     assert_eq!(errno_of(p.map.delete(0, &9u32.to_le_bytes())), errno::E2BIG);
-}
-
-#[test]
-fn an_array_of_programs_checks_and_stores_nothing() {
-    let p = pair(MapType::ProgArray, 4, 4, 4, 0, 1);
-    let (k, handle) = (2u32.to_le_bytes(), 77u32.to_le_bytes());
-    p.map.sys_update(0, &k, &handle, 0).unwrap();
-    let wrong = p.map.sys_update(0, &9u32.to_le_bytes(), &handle, 0);
-    assert_eq!(errno_of(wrong), errno::E2BIG);
-    let wrong = p.map.sys_update(0, &k, &handle, f::EXIST);
-    assert_eq!(errno_of(wrong), errno::EINVAL);
-    p.map.delete(0, &k).unwrap();
-    assert_eq!(errno_of(p.map.delete(0, &9u32.to_le_bytes())), errno::E2BIG);
-    assert_eq!(p.map.lookup_handle(&k), None);
-    assert!(p.region.to_vec().iter().all(|b| *b == 0));
 }
 
 #[test]
