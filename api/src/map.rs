@@ -24,6 +24,7 @@ pub use typed::TypedMap;
 pub use view::ArrayView;
 
 pub(crate) use self::core::{Batch, MapCore};
+pub(crate) use create::lock_refused;
 
 use crate::error::Result;
 use crate::raw::MapTypes;

@@ -1,7 +1,6 @@
 //! BTF: what programs and maps say of their types.
 
-use crate::error::{Error, Result};
-use crate::object::btf::Btf as Types;
+use crate::error::{CallerError, Error, Result};
 use crate::vm::Vm;
 use bpf_core::btf;
 use bpf_core::program::{FuncInfo, LineInfo};
@@ -20,20 +19,33 @@ impl Vm {
     /// byte order of this machine.
     ///
     /// # Errors
-    /// EINVAL where it is damaged.
+    /// Linux's errno for what it does not take: EINVAL where it is malformed.
     ///
     /// ```no_run
     /// # fn main() -> bpfvisor::Result<()> {
     /// # let vm = bpfvisor::Vm::builder().boot()?;
-    /// // No types at all: magic, version, lengths of header, types and strings.
-    /// let blob: Vec<u8> = [0x1_eb9f_u32, 24, 0, 0, 0, 1].iter().flat_map(|w| w.to_ne_bytes()).collect();
-    /// let btf = vm.load_btf(&[blob.as_slice(), &[0]].concat())?;
+    /// // Header: magic and version, its length, where types and strings lie. Then one
+    /// // type, `int`, and the strings.
+    /// let words = [0x1_eb9f_u32, 24, 0, 16, 16, 5, 1, 1 << 24, 4, 1 << 24 | 32];
+    /// let mut blob: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    /// blob.extend(b"\0int\0");
+    /// let btf = vm.load_btf(&blob)?;
     /// assert!(btf.id() > 0);
     /// # Ok(())
     /// # }
     /// ```
     #[doc(alias = "BPF_BTF_LOAD")]
     pub fn load_btf(&self, blob: &[u8]) -> Result<Btf> {
+        btf::Btf::checked(blob).map_err(|d| CallerError::Create {
+            what: format!("BTF: {d}"),
+            errno: d.errno,
+        })?;
+        self.keep_btf(blob)
+    }
+
+    /// [`Vm::load_btf`], also of what Linux would not take as it is: libbpf mends
+    /// the sections of variables first.
+    pub(crate) fn keep_btf(&self, blob: &[u8]) -> Result<Btf> {
         let object = BtfObject::add(self, blob)?;
         Ok(Btf { object })
     }
@@ -50,7 +62,6 @@ impl Btf {
 pub(crate) struct BtfObject {
     pub id: u32,
     pub bytes: Arc<[u8]>,
-    pub types: Types,
 }
 
 impl std::fmt::Debug for BtfObject {
@@ -62,13 +73,11 @@ impl std::fmt::Debug for BtfObject {
 impl BtfObject {
     /// A new one of this VM.
     pub fn add(vm: &Vm, blob: &[u8]) -> Result<Arc<Self>> {
-        let types = Types::parse(blob)?;
         btf::Btf::parse(blob).map_err(|_| Error::argument("the BTF is damaged"))?;
         let ids = &vm.inner.registry.btf_ids;
         Ok(ids.add(|id| Self {
             id,
             bytes: blob.into(),
-            types,
         }))
     }
 }

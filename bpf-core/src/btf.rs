@@ -4,9 +4,15 @@
 //! length, offset and length of types, offset and length of strings), then types,
 //! numbered from 1, then strings. Type 0 is `void`.
 //!
-//! [`Btf::parse`] asks only that every type lies inside, so what it gives may
+//! [`Btf::checked`] takes what Linux takes. [`Btf::parse`] asks only that every type lies inside, so what it gives may
 //! still be nonsense: references that lead nowhere or in circles. Everything here
 //! copes with that.
+
+mod check;
+mod member;
+mod resolve;
+
+pub use check::Damage;
 
 use crate::uapi::errno::EINVAL;
 use alloc::vec::Vec;
@@ -77,8 +83,31 @@ pub struct Type<'a> {
     pub extra: &'a [u8],
 }
 
+/// `struct btf_member`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Offset of its name, 0 for none.
+    pub name: u32,
+    /// Its type.
+    pub of: u32,
+    /// In bits; where the structure has the flag, the lower 24 bits, and above them
+    /// the bits of a bit field.
+    pub offset: u32,
+}
+
+impl Member {
+    /// Where it begins, in bits, as a member of `of`.
+    pub const fn bit_offset(&self, of: &Type<'_>) -> u32 {
+        match of.flag() {
+            true => self.offset & 0xff_ffff,
+            false => self.offset,
+        }
+    }
+}
+
 impl Type<'_> {
-    const VOID: Self = Self {
+    /// Type 0.
+    pub const VOID: Self = Self {
         name: 0,
         info: 0,
         size_or_type: 0,
@@ -107,6 +136,25 @@ impl Type<'_> {
             .0
             .get(nr)
             .map_or(0, |w| u32::from_ne_bytes(*w))
+    }
+
+    /// Bits of an integer.
+    pub fn int_bits(&self) -> u32 {
+        self.word(0) & 0xff
+    }
+
+    /// Bits before those of an integer.
+    pub fn int_offset(&self) -> u32 {
+        self.word(0) >> 16 & 0xff
+    }
+
+    /// Members of a structure or union.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        (0..self.vlen() as usize).map(|nr| Member {
+            name: self.word(nr * 3),
+            of: self.word(nr * 3 + 1),
+            offset: self.word(nr * 3 + 2),
+        })
     }
 
     /// `typedef`, `const`, `volatile`, `restrict`, type tags.

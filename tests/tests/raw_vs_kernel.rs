@@ -117,6 +117,11 @@ fn types_and_functions() {
 }
 
 #[test]
+fn functions_and_lines() {
+    same(programs::lines);
+}
+
+#[test]
 fn lifetimes() {
     same(programs::lifetimes);
 }

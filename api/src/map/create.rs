@@ -192,16 +192,24 @@ fn check_lock(spec: &MapSpec) -> Result<()> {
             spec.name, spec.value_size
         )));
     }
-    let read_only = spec.flags & (map_flags::RDONLY_PROG | map_flags::WRONLY_PROG) != 0;
-    let what = format!("map {:?}, whose values have a spin lock", spec.name);
-    match spec.map_type {
-        _ if read_only => Err(CallerError::Create {
-            what,
-            errno: errno::EACCES,
+    match lock_refused(spec.map_type, spec.flags) {
+        Some(errno) => Err(CallerError::Create {
+            what: format!("map {:?}, whose values have a spin lock", spec.name),
+            errno,
         }
         .into()),
-        MapType::Hash | MapType::Array => Ok(()),
-        _ => Err(Error::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// Linux's errno where values of such maps can have no spin lock.
+pub(crate) fn lock_refused(map_type: MapType, flags: u32) -> Option<i32> {
+    if flags & (map_flags::RDONLY_PROG | map_flags::WRONLY_PROG) != 0 {
+        return Some(errno::EACCES);
+    }
+    match map_type {
+        MapType::Hash | MapType::Array => None,
+        _ => Some(errno::EOPNOTSUPP),
     }
 }
 

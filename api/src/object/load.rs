@@ -75,7 +75,7 @@ impl ObjectFile {
         self.set_values(&maps, &[])?;
         let btf = match self.btf.is_empty() {
             true => None,
-            false => Some(vm.load_btf(&self.btf)?),
+            false => Some(vm.keep_btf(&self.btf)?),
         };
         let mut programs = Vec::new();
         for &i in &chosen {

@@ -1,17 +1,16 @@
-//! `BPF_BTF_LOAD`, and what programs and maps take from BTF: functions, source
-//! lines, and where a value has its spin lock.
+//! `BPF_BTF_LOAD`, and what programs take from BTF: functions and source lines.
 //!
 //! A descriptor of BTF is like that of a program: copies of it name the same
 //! object, which lives as long as a descriptor, a program or a map needs it.
 
 use super::UserMemory;
-use super::attr::{BtfInfo, BtfLoad, GetInfo, MapCreate, ProgLoad};
+use super::attr::{BtfInfo, BtfLoad, GetInfo, ProgLoad};
 use super::call::{Call, Result, answer, fd, invalid, refuse};
-use crate::object::btf::Type;
 use crate::types::{BtfObject, TypeInfo};
 use crate::vm::Vm;
+use bpf_core::btf;
 use bpf_core::program::{FuncInfo, LineInfo};
-use bpf_core::uapi::{MapType, errno};
+use bpf_core::uapi::errno;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -39,10 +38,10 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
     }
     let bytes = call.read_vec(attr.btf, attr.btf_size as usize)?;
     let vm = call.session.vm().clone();
-    let loaded = BtfObject::add(&vm, &bytes);
-    let log = match &loaded {
-        Err(_) if attr.btf_log_level != 0 => "the BTF is damaged\n",
-        _ => "",
+    let checked = btf::Btf::checked(&bytes);
+    let log = match &checked {
+        Err(d) if attr.btf_log_level != 0 => format!("{d}\n"),
+        _ => String::new(),
     };
     let size = log.len() as u32 + 1;
     call.put(offset_of!(BtfLoad, btf_log_true_size), size);
@@ -52,7 +51,8 @@ pub(super) fn load<M: UserMemory>(call: &mut Call<'_, M>) -> Result<i64> {
         text.push(0);
         call.write(attr.btf_log_buf, &text)?;
     }
-    answer(export(&vm, &loaded?)?)
+    checked.map_err(|d| refuse(d.errno, format!("BTF: {d}")))?;
+    answer(export(&vm, &BtfObject::add(&vm, &bytes)?)?)
 }
 
 /// One more descriptor.
@@ -65,7 +65,7 @@ pub(super) fn export(vm: &Vm, object: &Arc<BtfObject>) -> Result<OwnedFd> {
 
 /// The BTF behind a descriptor: EBADF where it is not open, EINVAL where it is
 /// something else.
-fn from_fd(vm: &Vm, number: u32) -> Result<Arc<BtfObject>> {
+pub(super) fn from_fd(vm: &Vm, number: u32) -> Result<Arc<BtfObject>> {
     let fd = fd(number);
     let found = vm.inner.registry.btfs.resolve(fd);
     found.ok_or_else(|| match std::fs::metadata(format!("/proc/self/fd/{fd}")) {
@@ -184,44 +184,4 @@ impl Records {
         }
         Ok(records)
     }
-}
-
-/// What a map's BTF says.
-#[derive(Clone, Debug)]
-pub(crate) struct MapTypes {
-    pub btf: Arc<BtfObject>,
-    pub key: u32,
-    pub value: u32,
-    /// Offset of a spin lock in the values.
-    pub spin_lock: Option<u32>,
-}
-
-/// The types of key and value, which must have the sizes that the map has.
-pub(super) fn map_types(vm: &Vm, attr: &MapCreate, map_type: MapType) -> Result<Option<MapTypes>> {
-    let (key, value) = (attr.btf_key_type_id, attr.btf_value_type_id);
-    if key == 0 && value == 0 {
-        return Ok(None);
-    }
-    let object = from_fd(vm, attr.btf_fd)?;
-    let types = |spin_lock| MapTypes {
-        btf: object.clone(),
-        key,
-        value,
-        spin_lock,
-    };
-    let btf = &object.types;
-    if matches!(map_type, MapType::ProgArray | MapType::ArrayOfMaps) {
-        return Err(refuse(
-            errno::ENOTSUPP,
-            format!("maps of type {} take no BTF", map_type.name()),
-        ));
-    }
-    let globals = map_type == MapType::Array && attr.max_entries == 1 && key == 0;
-    if globals && matches!(btf.resolve(value), Some(Type::DataSection { .. })) {
-        return Ok(Some(types(None)));
-    }
-    if btf.size(key) != Some(attr.key_size) || btf.size(value) != Some(attr.value_size) {
-        return Err(invalid("the BTF types have other sizes than key and value"));
-    }
-    Ok(Some(types(btf.spin_lock(value))))
 }

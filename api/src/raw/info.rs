@@ -97,6 +97,7 @@ fn prog_info<M: UserMemory>(
 ) -> Result<Vec<u8>> {
     let given = call.read_struct(attr.info, attr.info_len, size_of::<ProgInfo>())?;
     let asked = ProgInfo::read_from_bytes(&given).unwrap_or_default();
+    check_sizes(&asked)?;
     let known = &program.info;
     let map_ids = program.map_ids();
     let mut info = ProgInfo {
@@ -200,6 +201,31 @@ fn types<M: UserMemory>(
     give(call, asked.line_info, room(asked.nr_line_info, 16), &lines)?;
     let (to, nr) = (asked.jited_line_info, asked.nr_jited_line_info);
     give(call, to, room(nr, 8), placed.addresses.as_bytes())
+}
+
+/// Who asks for records must know how long they are (`set_info_rec_size`).
+fn check_sizes(asked: &ProgInfo) -> Result<()> {
+    let records = [
+        ("func_info", asked.nr_func_info, asked.func_info_rec_size, 8),
+        (
+            "line_info",
+            asked.nr_line_info,
+            asked.line_info_rec_size,
+            16,
+        ),
+        (
+            "jited_line_info",
+            asked.nr_jited_line_info,
+            asked.jited_line_info_rec_size,
+            8,
+        ),
+    ];
+    for (what, count, size, known) in records {
+        if (count != 0 || size != 0) && size != known {
+            return Err(invalid(format!("{what}_rec_size {size}: expected {known}")));
+        }
+    }
+    Ok(())
 }
 
 /// Copies as much as the caller has room for.

@@ -2,7 +2,7 @@
 
 use super::attr::MapCreate;
 use super::call::{Call, Result, answer, fd, invalid, name};
-use super::{UserMemory, btf};
+use super::{UserMemory, map_types};
 use crate::map::MapCore;
 use crate::spec::MapSpec;
 use bpf_core::uapi::{MapType, map_flags};
@@ -23,7 +23,7 @@ pub(super) fn create<M: UserMemory>(call: &Call<'_, M>) -> Result<i64> {
         }
         _ => None,
     };
-    let types = btf::map_types(vm, &attr, map_type)?;
+    let types = map_types::read(vm, &attr, map_type)?;
     let spec = MapSpec {
         name: name(&attr.map_name)?,
         map_type,

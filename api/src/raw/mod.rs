@@ -43,14 +43,15 @@ mod legacy;
 mod link;
 mod load;
 mod map_create;
+mod map_types;
 mod memory;
 mod pin;
 mod stream;
 mod test_run;
 mod tlv;
 
-pub(crate) use btf::MapTypes;
 pub use legacy::{bpf_attrs, bpf_elem, map_attr, prog_attr};
+pub(crate) use map_types::MapTypes;
 pub use memory::{Fault, OwnMemory, Space, UserMemory};
 
 use crate::Vm;

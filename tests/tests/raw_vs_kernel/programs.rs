@@ -3,6 +3,7 @@
 use crate::script::{Attr, GPL, NOWHERE, Script, addr, addr_mut, load_attr, text};
 use bpf_core::insn::Insn;
 use bpf_core::uapi::Cmd;
+use bpfvisor_tests::kernel::btf::Blob;
 use std::os::fd::AsRawFd;
 
 pub const XDP: u32 = 6;
@@ -394,6 +395,51 @@ pub fn btf() -> Vec<u8> {
     bytes
 }
 
+/// Every type of map with types of key and value that fit and that do not.
+fn map_types(s: &mut Script<'_>) {
+    let mut b = Blob::default();
+    let int = b.int("int", 4);
+    let long = b.int("long", 8);
+    let alias = b.add("u32", 8 << 24, int, &[]);
+    let lock = b.structure("bpf_spin_lock", 4, &[("val", int, 0)]);
+    let pair = b.structure("pair", 8, &[("a", int, 0), ("b", int, 32)]);
+    let locked = b.structure("locked", 8, &[("l", lock, 0), ("n", int, 32)]);
+    let late = b.structure("late", 8, &[("n", int, 0), ("l", lock, 32)]);
+    let inside = b.structure("inside", 8, &[("in", locked, 0)]);
+    let aliased = b.add("lock_t", 8 << 24, lock, &[]);
+    let hidden = b.structure("hidden", 8, &[("l", aliased, 0), ("n", int, 32)]);
+    let var = b.add("v", 14 << 24, long, &[1]);
+    let section = b.add(".data", (15 << 24) | 1, 8, &[var, 0, 8]);
+    let blob = b.bytes();
+    let attr = Attr::new(40).u64(0, addr(&blob));
+    let fd = s.open("types", Cmd::BtfLoad, attr.u32(16, blob.len() as u32));
+    let values = [
+        long, pair, locked, late, inside, hidden, var, section, int, 0, 99,
+    ];
+    for map_type in [1, 2, 3, 4, 6, 9, 11, 14, 16, 17, 22, 30] {
+        let (key_size, value_size) = match map_type {
+            3 | 4 | 14 | 16 | 17 | 25 => (4, 4),
+            11 => (8, 8),
+            22 | 23 | 30 => (0, 8),
+            _ => (4, 8),
+        };
+        for key in [0, int, alias, pair] {
+            for value in values {
+                let last = if map_type < 3 { (1, 1 << 7) } else { (1, 0) };
+                for (entries, flags) in [(2, 0), last] {
+                    let flags = flags | u32::from(map_type == 11);
+                    let map =
+                        crate::script::map_attr(map_type, key_size, value_size, entries, flags);
+                    let map = map.u32(48, fd).u32(52, key).u32(56, value);
+                    let what = format!("{map_type}: types {key}, {value}; {entries}, {flags}");
+                    let made = s.open(&what, Cmd::MapCreate, map);
+                    s.close(made);
+                }
+            }
+        }
+    }
+}
+
 pub fn types(s: &mut Script<'_>) {
     let bytes = btf();
     let size = bytes.len() as u32;
@@ -421,6 +467,7 @@ pub fn types(s: &mut Script<'_>) {
             map(key, value),
         );
     }
+    map_types(s);
     let locked = s.open("with a lock", Cmd::MapCreate, map(1, 3));
     let (key, value) = ([1u8, 0, 0, 0], [5u8; 8]);
     let mut out = [0u8; 8];
@@ -464,4 +511,86 @@ fn functions(s: &mut Script<'_>, fd: i32) {
     s.open("record of 4", Cmd::ProgLoad, load(&info, 4));
     s.open("record of 10", Cmd::ProgLoad, load(&info, 10));
     s.open("nowhere", Cmd::ProgLoad, load(&info, 8).u64(80, NOWHERE));
+}
+
+/// Functions and lines of a program that loses some of its code.
+pub fn lines(s: &mut Script<'_>) {
+    let mut b = Blob::default();
+    let int = b.int("int", 4);
+    let proto = b.proto(int, &[]);
+    let main = b.add("main", (12 << 24) | 1, proto, &[]);
+    let text_at = b.string("x = 1;");
+    let blob = b.bytes();
+    let attr = Attr::new(40).u64(0, addr(&blob));
+    let fd = s.open("types", Cmd::BtfLoad, attr.u32(16, blob.len() as u32));
+    // The last two instructions are never reached.
+    let insns = [
+        insn(0xb7, 1, 0, 0, 0),
+        insn(0x55, 1, 0, 2, 0),
+        insn(0xb7, 0, 0, 0, 2),
+        insn(0x95, 0, 0, 0, 0),
+        insn(0xb7, 0, 0, 0, 1),
+        insn(0x95, 0, 0, 0, 0),
+    ];
+    let insns = text(&insns);
+    let bytes = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+    let functions = bytes(&[0, main]);
+    let all: Vec<u32> = (0..6)
+        .flat_map(|at| [at, 0, text_at, (at + 1) << 10])
+        .collect();
+    let all = bytes(&all);
+    let load = |count: u32| {
+        let attr = load_attr(XDP, &insns).u32(72, fd).u32(76, 8);
+        let attr = attr.u64(80, addr(&functions)).u32(88, 1);
+        attr.u32(92, 16).u64(96, addr(&all)).u32(104, count)
+    };
+    let sizes = [(132, 8u32), (172, 16), (176, 8)];
+    for (count, room, sized) in [
+        (6, 8u32, 3),
+        (3, 8, 3),
+        (6, 2, 3),
+        (0, 8, 3),
+        (6, 0, 0),
+        (6, 8, 0),
+        (6, 8, 1),
+        (6, 8, 2),
+    ] {
+        let program = s.open("a program with lines", Cmd::ProgLoad, load(count));
+        let (mut info, mut f, mut l, mut j) = ([0u8; 232], [0u8; 16], [0u8; 128], [0u8; 64]);
+        let at = [
+            (136, addr_mut(&mut f)),
+            (152, addr_mut(&mut l)),
+            (160, addr_mut(&mut j)),
+        ];
+        for (offset, to) in at {
+            info[offset..offset + 8].copy_from_slice(&to.to_ne_bytes());
+        }
+        for (offset, size) in sizes.into_iter().take(sized) {
+            info[offset..offset + 4].copy_from_slice(&size.to_ne_bytes());
+        }
+        for offset in [144, 148, 168] {
+            info[offset..offset + 4].copy_from_slice(&room.to_ne_bytes());
+        }
+        let to = addr_mut(&mut info);
+        let mut attr = Attr::new(16).u32(0, program).u32(4, 232).u64(8, to);
+        let _ = s.call("info", Cmd::ObjGetInfoByFd, &mut attr);
+        s.note("uid", info[48..52].to_vec());
+        s.note("counts", info[144..152].to_vec());
+        s.note("lines of code", info[168..172].to_vec());
+        s.note("sizes", (info[132], info[172], info[176]));
+        s.note("functions", f);
+        s.note("lines", l.to_vec());
+        let (addresses, _) = j.as_chunks::<8>();
+        let addresses: Vec<u64> = addresses.iter().map(|a| u64::from_ne_bytes(*a)).collect();
+        let told = addresses.iter().filter(|a| **a != 0);
+        s.note("they rise", told.clone().is_sorted());
+        s.note("addresses", told.count());
+    }
+    let short = load(5).u32(92, 12);
+    s.open("records too short", Cmd::ProgLoad, short);
+    let mut odd = load(1).u32(92, 20);
+    s.open_in("records with more", Cmd::ProgLoad, &mut odd);
+    s.note("their size", odd.word(92));
+    s.open("functions nowhere", Cmd::ProgLoad, load(5).u64(80, NOWHERE));
+    s.open("lines nowhere", Cmd::ProgLoad, load(5).u64(96, NOWHERE));
 }
