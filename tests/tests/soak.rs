@@ -20,6 +20,7 @@ fn soak(args: &[&str]) -> String {
 fn a_hundred_vms_lose_no_packet_and_leave_nothing_behind() {
     let text = soak(&["--seconds", "12", "--vms", "100"]);
     assert!(text.contains("accounted for"), "{text}");
+    assert!(!text.contains("\n0 clients killed"), "{text}");
 }
 
 /// With a limit of descriptors that is reached: what is refused is refused whole.
@@ -27,6 +28,18 @@ fn a_hundred_vms_lose_no_packet_and_leave_nothing_behind() {
 fn running_out_of_descriptors_is_refused_and_survived() {
     let bin = env!("CARGO_BIN_EXE_bpfvisor-soak");
     let script = format!("ulimit -n 160; exec {bin} --seconds 4 --vms 60");
+    let out = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{text}\n{errors}");
+    assert!(!text.contains(" 0 refused"), "{text}");
+}
+
+/// With address space for some of them only, as where memory has run out.
+#[test]
+fn running_out_of_memory_is_refused_and_survived() {
+    let bin = env!("CARGO_BIN_EXE_bpfvisor-soak");
+    let script = format!("ulimit -v 2000000; exec {bin} --seconds 3 --vms 200");
     let out = Command::new("sh").args(["-c", &script]).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let errors = String::from_utf8_lossy(&out.stderr);

@@ -1,6 +1,7 @@
 //! Every dependency has a licence from the list of `deny.toml`, comes from a
 //! registry (not from a git address or a path outside the workspace) with a checksum,
-//! and builds with the Rust version that we promise; versions side by side are known.
+//! and builds with the Rust version that we promise; versions side by side, and default
+//! features that are on, are known.
 //! Advisories can't be had offline: `cargo deny check advisories` fetches them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -126,6 +127,36 @@ fn versions_side_by_side_are_known() {
         .collect();
     let new: Vec<_> = twice.difference(&known).collect();
     assert!(new.is_empty(), "two versions each of {new:?}");
+}
+
+/// Packages whose default features, beyond the standard library, are switched on, and
+/// why: `clap` for help, usage and suggestions; `vm-memory` because the loader asks for
+/// the same.
+const DEFAULTS: [&str; 2] = ["clap", "vm-memory"];
+
+/// Of what is linked into the product, only the features that are asked for.
+#[test]
+fn default_features_are_off_or_known() {
+    let metadata = metadata();
+    let ours = metadata.packages.iter().filter(|p| p.source.is_none());
+    let mut more = BTreeSet::new();
+    for dependency in ours.flat_map(|p| &p.dependencies) {
+        let normal = dependency.kind == cargo_metadata::DependencyKind::Normal;
+        if !normal || !dependency.uses_default_features {
+            continue;
+        }
+        let same = |p: &&cargo_metadata::Package| p.name.as_str() == dependency.name;
+        let defaults = metadata.packages.iter().filter(same);
+        let mut defaults = defaults.filter_map(|p| p.features.get("default")).flatten();
+        if defaults.any(|feature| feature != "std") {
+            more.insert(dependency.name.as_str());
+        }
+    }
+    assert_eq!(
+        more,
+        BTreeSet::from(DEFAULTS),
+        "default features that nobody asked for"
+    );
 }
 
 #[test]

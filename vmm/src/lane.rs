@@ -23,7 +23,7 @@ use crate::signal;
 const KICK_INTERVAL: Duration = Duration::from_millis(1);
 /// Attempts before the VM is given up. A kick meets the runtime rather than the
 /// program now and then, and a busy host may be slow to run the vCPU at all.
-const KICKS: u32 = if cfg!(test) { 100 } else { 3_000 };
+const KICKS: u32 = if cfg!(test) { 400 } else { 3_000 };
 
 /// How long a caller or a vCPU sleeps on should the guest have told lies about
 /// who is to be woken.

@@ -521,6 +521,8 @@ impl Vm {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod runtime_tests;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,7 @@ impl Store {
                 "the storage is smaller than the map's geometry",
             ));
         }
+        fields.check(geo.value_size)?;
         Ok(match geo.layout {
             Layout::Array(l) => Store::Array(Array::new(geo, l, region, fields)),
             Layout::Hash(l) => Store::Hash(Hash::new(geo, l, region, seed, fields)),

@@ -20,6 +20,23 @@ impl Fields {
         s
     }
 
+    /// Whether they lie in a value of this size, one beside the other, each where
+    /// its words can be accessed as such.
+    pub(super) fn check(&self, value_size: u32) -> Result<(), MapError> {
+        let aligned =
+            self.spin_lock.is_none_or(|o| o % 4 == 0) && self.timer.is_none_or(|o| o % 8 == 0);
+        let mut done = 0;
+        let mut apart = true;
+        for (start, len) in self.spans().into_iter().flatten() {
+            apart &= start >= done;
+            done = start + len;
+        }
+        match aligned && apart && done <= u64::from(value_size) {
+            true => Ok(()),
+            false => Err(MapError::invalid("a lock or timer lies outside the value")),
+        }
+    }
+
     fn none(&self) -> bool {
         self.spin_lock.is_none() && self.timer.is_none()
     }

@@ -141,3 +141,34 @@ fn regions_can_be_parted() {
         (Some(0), None)
     );
 }
+
+/// Where a lock or timer lies is told by whoever creates the map.
+#[test]
+fn fields_outside_the_value_are_refused() {
+    let geo = Geometry::new(MapType::Hash, 4, 24, 4, 0, 1, 0).unwrap();
+    let create = |spin_lock, timer| {
+        let fields = Fields { spin_lock, timer };
+        let region = Region::zeroed(geo.storage_len);
+        let host = MapReader::new(geo, region.clone(), 0, fields).map(drop);
+        let guest = Map::create(geo, region, 0, fields).map(drop);
+        assert_eq!(host, guest);
+        guest.map_err(|e| e.errno)
+    };
+    for (lock, timer) in [(Some(0), Some(8)), (Some(16), Some(0)), (Some(20), None)] {
+        assert_eq!(create(lock, timer), Ok(()), "{lock:?} {timer:?}");
+    }
+    for (lock, timer) in [
+        (Some(24), None),
+        (Some(2), None),
+        (None, Some(16)),
+        (None, Some(0xefff_ffff)),
+        (Some(u32::MAX - 1), None),
+        (Some(8), Some(0)),
+    ] {
+        assert_eq!(
+            create(lock, timer),
+            Err(errno::EINVAL),
+            "{lock:?} {timer:?}"
+        );
+    }
+}

@@ -83,7 +83,7 @@ fn run(key_size: u32, value_size: u32, max: u32, ops: u32, seed: u64) {
     let (ks, vs) = (key_size as usize, value_size as usize);
     let mut m = Model::new();
     let mut rng = Rng(seed);
-    for i in 0..ops {
+    for i in 0..ops / SLOWER {
         let k = key(rng.below(u64::from(max) * 3 / 2 + 1), ks);
         let v: Vec<u8> = (0..vs).map(|_| rng.next() as u8).collect();
         let cpu = rng.below(2) as u32;

@@ -63,7 +63,7 @@ fn run(data: usize, max: u32, ops: u32, seed: u64) {
     let bits = data as u32 * 8;
     let mut m = Model::new();
     let mut rng = Rng(seed);
-    for i in 0..ops {
+    for i in 0..ops / SLOWER {
         let length = rng.below(u64::from(bits) + 1) as u32;
         let bytes: Vec<u8> = (0..data)
             .map(|_| [0, 1, 0x80, 0xff][rng.below(4) as usize])

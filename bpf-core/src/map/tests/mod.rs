@@ -13,6 +13,9 @@ mod ringbuf;
 use super::*;
 use crate::uapi::MapType;
 
+/// By how much less is tried where an interpreter looks at each access.
+pub const SLOWER: u32 = if cfg!(miri) { 100 } else { 1 };
+
 /// A small generator of numbers; the same seed gives the same run.
 pub struct Rng(pub u64);
 

@@ -91,7 +91,7 @@ fn no_wake_up_is_lost() {
     let p = ring();
     let mut c = p.host.consumer().unwrap();
     let (bell, rung) = channel();
-    let total = 20_000u32;
+    let total = 20_000 / SLOWER;
     thread::scope(|s| {
         let p = &p;
         s.spawn(move || {
@@ -129,7 +129,7 @@ fn no_wake_up_is_lost() {
 fn a_producer_and_the_consumer_agree() {
     let p = ring();
     let mut c = p.host.consumer().unwrap();
-    let total = 40_000u32;
+    let total = 40_000 / SLOWER;
     thread::scope(|s| {
         for cpu in 0..2u32 {
             let p = &p;

@@ -4,16 +4,24 @@
 //!
 //! Threads boot VMs (`--vms`, 100 alive at a time), load and unload programs, churn
 //! maps, run packets, kill VMs from inside (their verifier is off, they are
-//! rebuilt), have KVM fail, drop descriptors of objects that live on, and interrupt
-//! each other by signals. Every packet is accounted for: a VM's counter is what
-//! its callers counted. At the end descriptors, threads and memory are level.
-//! Needs /dev/kvm. `--memory 20` boots so many idle VMs and says what each takes.
+//! rebuilt), have KVM fail, and drop descriptors of objects that live on; all threads
+//! are interrupted by signals all the time; clients of a daemon in this process are
+//! killed at any moment. Every packet is accounted for: a counter is what its callers
+//! counted. At the end descriptors, threads and memory are level. Needs /dev/kvm.
+//!
+//! `--memory 20` boots so many idle VMs and says what each takes; `--rebuilds 200` has
+//! VMs die so many times and says how long it takes until they are back.
+
+mod clients;
+mod figures;
+mod storm;
 
 use bpfvisor::{Error, Map, MapSpec, Program, ProgramSpec, Recovery, Vm};
 use bpfvisor_tests::attack::{FRAME, program};
 use bpfvisor_tests::generate::Rng;
+use clients::Killed;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -198,59 +206,82 @@ fn number(args: &[String], name: &str, default: u64) -> u64 {
     value.unwrap_or(default)
 }
 
-/// KiB of this process for each of so many VMs, all idle with a program each that
-/// has run, beyond their maps' and packets' own.
-fn memory(vms: u64) {
-    let one = || {
-        let vm = Vm::builder().boot()?;
-        let program = vm.load(ProgramSpec::xdp(program("r0 = 2\nexit")))?;
-        program.run(&FRAME)?;
-        Ok::<_, Error>((vm, program))
-    };
-    // What the first of a process costs is not each one's.
-    let _first = one().map_err(|e| println!("{e}"));
-    let before = usage()[2];
-    let all: Vec<_> = (0..vms).map_while(|_| one().ok()).collect();
-    let each = (usage()[2].saturating_sub(before)) / (all.len() as u64).max(1);
-    println!("{} VMs, {each} KiB each", all.len());
-    assert!(
-        all.len() as u64 == vms && each < 5 << 10,
-        "aim: below 5 MiB"
-    );
+/// Everything at once; what was done to the clients.
+fn soak(args: &[String], totals: &Totals) -> Killed {
+    let threads = number(args, "--threads", 4).max(1);
+    let share = number(args, "--vms", 100).div_ceil(threads);
+    let seed = number(args, "--seed", 1);
+    let until = Instant::now() + Duration::from_secs(number(args, "--seconds", 60));
+    let (over, killed) = (AtomicBool::new(false), Killed::default());
+    let daemon = clients::Daemon::start();
+    std::thread::scope(|scope| {
+        let over = &over;
+        scope.spawn(|| storm::rage(over));
+        let mut work = Vec::new();
+        for n in 0..threads {
+            let rng = Rng::new(seed + n);
+            work.push(scope.spawn(move || tenant(rng, until, share, totals)));
+        }
+        if let Ok(daemon) = &daemon {
+            let (path, killed) = (&daemon.path, &killed);
+            for n in 0..2 {
+                let rng = Rng::new(seed + threads + n);
+                work.push(scope.spawn(move || clients::kill(rng, until, path, n, killed)));
+            }
+        }
+        let done: Vec<_> = work.into_iter().map(|thread| thread.join()).collect();
+        over.store(true, Relaxed);
+        assert!(done.iter().all(Result::is_ok), "a thread has panicked");
+    });
+    killed
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if args.iter().any(|a| a == "--memory") {
-        return memory(number(&args, "--memory", 20));
+    let has = |name: &str| args.iter().any(|a| a == name);
+    if let [_, first, path, file] = args.as_slice()
+        && first == "--client"
+    {
+        if let Err(e) = clients::client(path, file) {
+            println!("a client: {e}");
+        }
+        return;
     }
-    let seconds = number(&args, "--seconds", 60);
-    let threads = number(&args, "--threads", 4).max(1);
-    let vms = number(&args, "--vms", 100);
+    if has("--memory") {
+        return figures::memory(number(&args, "--memory", 20));
+    }
+    if has("--rebuilds") {
+        let done = figures::rebuilds(number(&args, "--rebuilds", 200).max(1));
+        assert!(done.is_ok(), "{done:?}");
+        return;
+    }
     let totals = Totals::default();
     // What stays for good: the descriptors' watcher, this process's KVM.
-    tenant(
-        Rng::new(1),
-        Instant::now() + Duration::from_millis(200),
-        2,
-        &totals,
-    );
+    let begin = Instant::now();
+    tenant(Rng::new(1), begin + Duration::from_millis(200), 2, &totals);
     std::thread::sleep(Duration::from_millis(200));
     let before = usage();
-    let until = Instant::now() + Duration::from_secs(seconds);
-    std::thread::scope(|scope| {
-        for n in 0..threads {
-            let totals = &totals;
-            let rng = Rng::new(number(&args, "--seed", 1) + n);
-            scope.spawn(move || tenant(rng, until, vms.div_ceil(threads), totals));
-        }
-    });
+    let killed = soak(&args, &totals);
     let begin = Instant::now();
     let mut after = usage();
     while (after[0] > before[0] || after[1] > before[1]) && begin.elapsed().as_secs() < 10 {
         std::thread::sleep(Duration::from_millis(100));
         after = usage();
     }
+    tell(&totals, &killed);
+    println!(
+        "descriptors {} to {}, threads {} to {}, memory {} to {} KiB",
+        before[0], after[0], before[1], after[1], before[2], after[2]
+    );
+    assert!(
+        after[0] <= before[0] && after[1] <= before[1],
+        "something was left behind"
+    );
+    assert!(after[2] < before[2] + (64 << 10), "memory was left behind");
+    assert!(totals.faults.load(Relaxed) == 0 || totals.rebuilt.load(Relaxed) > 0);
+}
+
+fn tell(totals: &Totals, killed: &Killed) {
     let get = |n: &AtomicU64| n.load(Relaxed);
     println!(
         "{} boots, {} packets (all accounted for), {} loads, {} map operations",
@@ -266,20 +297,13 @@ fn main() {
         get(&totals.retries),
         get(&totals.refused),
     );
+    println!(
+        "{} clients killed after {} runs (all accounted for), {} signals",
+        get(&killed.clients),
+        get(&killed.runs),
+        storm::count(),
+    );
     let times = totals.times.lock();
     let mut times = times.unwrap_or_else(PoisonError::into_inner);
-    times.sort();
-    if let (Some(middle), Some(last)) = (times.get(times.len() / 2), times.last()) {
-        println!("time to rebuild: median {middle:.1?}, longest {last:.1?}");
-    }
-    println!(
-        "descriptors {} to {}, threads {} to {}, memory {} to {} KiB",
-        before[0], after[0], before[1], after[1], before[2], after[2]
-    );
-    assert!(
-        after[0] <= before[0] && after[1] <= before[1],
-        "something was left behind"
-    );
-    assert!(after[2] < before[2] + (64 << 10), "memory was left behind");
-    assert!(get(&totals.faults) == 0 || get(&totals.rebuilt) > 0);
+    println!("time to rebuild: {}", figures::spread(&mut times));
 }
