@@ -242,7 +242,9 @@ fn dumps_instructions_and_code() {
     assert_eq!(dump(2), 3 * 4);
     let word = |at: usize| u32::from_le_bytes(w.get(buf + 4 * at as u64, 4).try_into().unwrap());
     assert!(word(0) < word(1) && word(1) < word(2) && word(2) <= rec.jited_len);
-    assert_eq!(dump(3), 0);
+    assert_eq!(dump(3), 2 * 4);
+    assert_eq!([word(0), word(1)], [0, 1]);
+    assert_eq!(dump(4), 0);
 }
 
 #[test]
