@@ -29,17 +29,20 @@ fn reload(vm: &Vm, link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// Delivers packets until told to stop: how many each version answered.
+/// Delivers packets until told to stop, and one more: how many each version answered.
 fn traffic(source: &PacketSource, stop: &AtomicBool) -> Result<(u64, BTreeMap<u32, u64>)> {
     let (mut sent, mut answers) = (0, BTreeMap::new());
-    while !stop.load(Ordering::Relaxed) {
+    loop {
+        let last = stop.load(Ordering::Relaxed);
         sent += 1;
         // `None` would be a packet that no program saw.
         if let Some(out) = source.deliver(&[0; 64])? {
             *answers.entry(out.retval).or_default() += 1;
         }
+        if last {
+            return Ok((sent, answers));
+        }
     }
-    Ok((sent, answers))
 }
 
 /// Packets sent, packets answered, and how many versions answered them.
@@ -47,15 +50,20 @@ pub fn run() -> Result<(u64, u64, usize)> {
     let vm = Vm::builder().boot()?;
     let source = vm.packet_source("uplink", ProgType::Xdp);
     let link = source.attach(&version(&vm, 0)?)?;
+    // The first packet goes by before, the last one behind all changes.
+    let (first, mut answers) = traffic(&source, &AtomicBool::new(true))?;
     let stop = AtomicBool::new(false);
-    let (sent, answers) = thread::scope(|scope| {
+    let (sent, later) = thread::scope(|scope| {
         let traffic = scope.spawn(|| traffic(&source, &stop));
         let reloaded = reload(&vm, &link);
         stop.store(true, Ordering::Relaxed);
         let counted = traffic.join().map_err(|_| "the traffic thread panicked")?;
         reloaded.and(counted)
     })?;
-    Ok((sent, answers.values().sum(), answers.len()))
+    for (version, count) in later {
+        *answers.entry(version).or_default() += count;
+    }
+    Ok((first + sent, answers.values().sum(), answers.len()))
 }
 
 #[allow(dead_code)] // the test has its own
