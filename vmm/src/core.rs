@@ -26,6 +26,7 @@ use crate::recover::History;
 use crate::rest::Rest;
 use crate::roll::Roll;
 use crate::shared::SharedMemory;
+use crate::trace;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) end: OnceLock<Doorbell>,
     pub(crate) life: Life,
     pub(crate) pause: Pause,
+    /// Held while the rings are read, or overwritten for another machine.
+    pub(crate) trace: Mutex<trace::Reader>,
     /// Held by whoever rebuilds it.
     pub(crate) history: Mutex<History>,
     /// What is needed to rebuild it.
@@ -93,6 +96,7 @@ impl Core {
         Arc::new_cyclic(|me| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             arena: Arc::new(arena),
+            trace: Mutex::new(trace::Reader::new(config.vcpus)),
             config,
             shared,
             lanes,

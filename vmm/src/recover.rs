@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::fault::{Cause, FaultReport};
 use crate::lane::{Lane, Turn};
 use crate::restore;
+use crate::trace;
 
 /// What becomes of a VM that has died of a fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,6 +203,14 @@ impl Core {
         }
     }
 
+    /// Leaves nothing of the old machine's queues and rings.
+    fn clear_queues(&self) {
+        let trace = self.trace.lock();
+        let mut trace = trace.unwrap_or_else(PoisonError::into_inner);
+        *trace = trace::Reader::new(self.config.vcpus);
+        self.shared.clear(0, layout::queue_block(self.config.vcpus));
+    }
+
     fn rebuild(&self, fault: Arc<FaultReport>) -> Result<RecoveryReport, String> {
         let begin = Instant::now();
         let me = self.me.upgrade().ok_or("the VM is gone")?;
@@ -211,7 +220,7 @@ impl Core {
         turns.iter_mut().for_each(|turn| Turn::restart(turn));
         self.lanes.iter().for_each(Lane::restart);
         let objects = self.roll.living();
-        self.shared.clear(0, layout::queue_block(self.config.vcpus));
+        self.clear_queues();
         let ready = boot::prepare(&me, restore::kept_indices(&objects));
         let (crew, first) = ready.map_err(|e| e.to_string())?;
         if !self.life.begin() {

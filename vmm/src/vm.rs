@@ -3,7 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bpfvisor_abi::op::{MapRecord, Packet, Run, RunResult, code};
@@ -27,7 +27,6 @@ use crate::pause::Paused;
 use crate::recover::RecoveryReport;
 use crate::roll::Origin;
 use crate::shared::SharedMemory;
-use crate::trace;
 
 /// How much of a map's storage is taken from the host when the map is created, at
 /// most; the rest when it is used, which is slower and in small pages.
@@ -85,7 +84,6 @@ pub struct Vm(Arc<Running>);
 #[derive(Debug)]
 struct Running {
     core: Arc<Core>,
-    trace: Mutex<trace::Reader>,
     boot_ns: u64,
 }
 
@@ -123,13 +121,8 @@ impl Vm {
     /// One that nothing runs in.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn without_machine(core: Arc<Core>) -> Self {
-        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
         let boot_ns = 0;
-        Self(Arc::new(Running {
-            core,
-            trace,
-            boot_ns,
-        }))
+        Self(Arc::new(Running { core, boot_ns }))
     }
 
     /// Connects to the VM of the daemon that listens at `path`.
@@ -144,12 +137,7 @@ impl Vm {
 
     fn running(core: Arc<Core>, start: Instant) -> Self {
         let boot_ns = start.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
-        let trace = Mutex::new(trace::Reader::new(core.config.vcpus));
-        Self(Arc::new(Running {
-            core,
-            trace,
-            boot_ns,
-        }))
+        Self(Arc::new(Running { core, boot_ns }))
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -453,9 +441,8 @@ impl Vm {
 
     /// Text that programs have traced since the last call.
     pub fn take_trace(&self) -> String {
-        self.0
-            .trace
-            .lock()
+        let trace = self.0.core.trace.lock();
+        trace
             .unwrap_or_else(PoisonError::into_inner)
             .take(self.shared())
     }

@@ -3,8 +3,7 @@ use super::engine::{Pending, Verifier};
 use super::reg::{Kind, Reg};
 use super::state::{Byte, Slot, State};
 use super::{live, log_level};
-use crate::disasm;
-use crate::insn::Insn;
+use crate::insn::{Insn, op};
 use crate::program::LineInfo;
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -96,13 +95,28 @@ impl Verifier<'_> {
         }
         self.log_source(pc);
         self.log.line_start = self.log.text.len();
-        let text = disasm_line(i, self.desc.insns.get(pc + 1));
+        let text = disasm_line(&self.by_index(pc, i), self.desc.insns.get(pc + 1));
         let _ = write!(self.log.text, "{pc}: ({:02x}) {text}", i.opcode);
         self.log.open = true;
         self.log.before.clear();
         self.log
             .before
             .extend_from_slice(&self.st.frames[self.st.frames.len() - 1].stack);
+    }
+
+    /// Maps are shown by their place among the program's: what the instruction holds
+    /// means something inside the VM only.
+    fn by_index(&self, pc: usize, i: &Insn) -> Insn {
+        let Some(nr) = self.aux[pc].map else {
+            return *i;
+        };
+        let src = match i.src {
+            op::PSEUDO_MAP_FD => op::PSEUDO_MAP_IDX,
+            op::PSEUDO_MAP_VALUE => op::PSEUDO_MAP_IDX_VALUE,
+            other => other,
+        };
+        let imm = nr as i32;
+        Insn { src, imm, ..*i }
     }
 
     /// The source line, where it is another than before.
@@ -193,7 +207,6 @@ pub(crate) fn disasm_line(i: &Insn, next: Option<&Insn>) -> String {
         Ok(op) => write!(text, "{op}"),
         Err(e) => write!(text, "<{e}>"),
     };
-    let _ = disasm::listing;
     text
 }
 

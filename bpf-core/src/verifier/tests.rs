@@ -73,6 +73,8 @@ fn reasons_are_one_line_and_logs_may_have_two() {
     );
     assert_eq!(reason, format!("{access}: {bound}"));
     assert!(outcome.log.contains(&format!("{access}\n{bound}\n")));
+    // Not by its handle, which is 1.
+    assert!(outcome.log.contains("(18) r1 = map[idx:0]"));
 }
 
 /// The cases come with BTF; these are about programs without.
