@@ -168,7 +168,9 @@ impl Core {
         let _ = std::thread::Builder::new().name(name).spawn(work);
     }
 
-    /// Rebuilds it, if it is dead and may be; else waits for whoever does.
+    /// Rebuilds it, if it is dead and may be; else waits for whoever does. Where that
+    /// fails it stays dead, and the next call tries again: a call must not wait for
+    /// memory that may never be there.
     pub(crate) fn recover(&self) {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         while self.is_recoverable()
@@ -190,6 +192,7 @@ impl Core {
                     log::warn!("VM {}: not rebuilt: {why}", self.id);
                     self.life
                         .end(|| FaultReport::plain(Cause::KvmInternal, 0, why));
+                    return;
                 }
             }
         }

@@ -154,7 +154,13 @@ impl Tenant {
 
     /// Every packet went in once.
     fn settle(self, t: &Totals) {
-        let value = self.count.get(&[0; 4]).ok().flatten().unwrap_or_default();
+        let value = self.count.get(&[0; 4]);
+        if value.is_err() && self.vm.fault().is_some() {
+            // It could not be rebuilt: there is no memory for it.
+            t.refused.fetch_add(1, Relaxed);
+            return;
+        }
+        let value = value.ok().flatten().unwrap_or_default();
         let count = u64::from_ne_bytes(value.try_into().unwrap_or_default());
         let (low, high) = (self.answered, self.answered + self.unsure);
         assert!((low..=high).contains(&count), "{low} <= {count} <= {high}");
